@@ -1,0 +1,140 @@
+"""The engine: text out of utterances, many at a time, with no more context than the model's card allows.
+
+Stock faster-whisper pads every utterance to 30 s and recognizes one at a time. Here CTranslate2's model is called
+directly: features are cut to the smallest checked bucket, and utterances of equal bucket share one call of encoder and
+decoder. Features, prompt and suppressed tokens are faster-whisper's own: at 30 s the text is the same (`reference`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_agent.asr.card import Card, verify
+from edge_agent.asr.files import open_model, open_tokenizer
+from edge_agent.asr.level import levelled
+from edge_agent.types import SAMPLE_RATE_HZ, Hypothesis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge_agent.types import Samples
+
+HOP = 160
+SHORTEST = SAMPLE_RATE_HZ // 10
+"""Shorter audio holds no syllable."""
+SILENCE = Hypothesis("", 0.0, 1.0)
+LONGEST_TEXT = 448
+"""Positions of Whisper's decoder, prompt included."""
+
+
+class Engine:
+    """One model in memory. Only one thread may touch it: CTranslate2 runs its own `threads` underneath.
+
+    `card` says what the model was checked for, `name` is what events carry, `buckets` are its lengths of context in
+    seconds.
+    """
+
+    def __init__(self, card: Card, model: Any, tokenizer: Any, beam: int | None) -> None:
+        from faster_whisper.feature_extractor import FeatureExtractor
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        self.card = card
+        self.name = card.title
+        self.buckets = card.buckets_s
+        self._model = model
+        self._tokenizer = tokenizer
+        self._features = FeatureExtractor(feature_size=model.n_mels)
+        self._beam = beam or card.decoding.beam_size
+        self._prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+        self._suppress = list(get_suppressed_tokens(tokenizer, [-1]))
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int = 2, compute_type: str = "int8", beam: int | None = None) -> Engine:
+        """Verify a model's folder and load it.
+
+        Without a `beam`, the card's is taken. `compute_type` is one of CTranslate2's (`int8`, `int8_float32`,
+        `float32`, `auto`).
+
+        Raises:
+            ModelError: the folder is missing, damaged, foreign, or not what its card says.
+        """
+        card = verify(folder)
+        tokenizer = open_tokenizer(folder, card.language)
+        return cls(card, open_model(folder, threads, compute_type), tokenizer, beam)
+
+    def transcribe(self, utterances: Sequence[Samples]) -> list[Hypothesis]:
+        """Recognize utterances; those of equal bucket share one call, so the caller bounds how many come at once.
+
+        Each is float32 of shape (n,) at 16 kHz within [-1, 1]. The result is in the order given. Digital silence and
+        less than 100 ms give empty text.
+
+        Raises:
+            ValueError: an utterance is longer than the largest bucket, isn't one-dimensional, or holds NaN or infinity.
+        """
+        groups: dict[int, list[int]] = defaultdict(list)
+        for index, samples in enumerate(utterances):
+            if samples.ndim != 1 or not np.isfinite(samples).all():
+                raise ValueError(f"utterance {index}: samples must be finite and of shape (n,), not {samples.shape}")
+            bucket = self.card.bucket_s(len(samples) / SAMPLE_RATE_HZ)
+            if len(samples) >= SHORTEST and samples.any():
+                groups[bucket].append(index)
+        found = [SILENCE] * len(utterances)
+        for bucket, indices in groups.items():
+            frames = np.stack([self._frames(utterances[index], bucket) for index in indices])
+            for index, hypothesis in zip(indices, self._decode(frames, bucket), strict=True):
+                found[index] = hypothesis
+        return found
+
+    def _frames(self, samples: Samples, bucket_s: int) -> NDArray[np.float32]:
+        """Return log-mel frames of shape (mels, bucket), zero after the utterance.
+
+        As in faster-whisper the loudest frame of the utterance sets the scale, the frame that its extractor appends is
+        dropped, and zeros (not silence) fill the rest.
+        """
+        mel = self._features(levelled(samples, self.card.peak))[:, : len(samples) // HOP]
+        frames = np.zeros((mel.shape[0], bucket_s * SAMPLE_RATE_HZ // HOP), dtype=np.float32)
+        frames[:, : mel.shape[1]] = mel
+        return frames
+
+    def _decode(self, frames: NDArray[np.float32], bucket_s: int) -> list[Hypothesis]:
+        """Run encoder and decoder over a batch of shape (utterances, mels, frames)."""
+        import ctranslate2
+
+        how = self.card.decoding
+        encoded = self._model.encode(ctranslate2.StorageView.from_array(frames))
+        results = self._model.generate(
+            encoded,
+            [self._prompt] * len(frames),
+            beam_size=self._beam,
+            patience=how.patience,
+            length_penalty=how.length_penalty,
+            repetition_penalty=how.repetition_penalty,
+            no_repeat_ngram_size=how.no_repeat_ngram_size,
+            max_length=min(LONGEST_TEXT, len(self._prompt) + bucket_s * how.tokens_per_second),
+            suppress_tokens=self._suppress,
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        return [self._hypothesis(result) for result in results]
+
+    def _hypothesis(self, result: Any) -> Hypothesis:
+        tokens = result.sequences_ids[0]
+        # The score is the sum of log-probabilities over length ** penalty; the end of text counts as a token too.
+        total = result.scores[0] * len(tokens) ** self.card.decoding.length_penalty
+        mean = total / (len(tokens) + 1)
+        no_speech = float(result.no_speech_prob)
+        gates = self.card.gates
+        if no_speech > gates.no_speech and mean < gates.log_probability:
+            return Hypothesis("", 0.0, no_speech)
+        # A character whose bytes are incomplete decodes to U+FFFD, and punctuation alone says nothing.
+        text = self._tokenizer.decode(tokens).replace("\ufffd", "").strip()
+        if not any(character.isalnum() for character in text):
+            return Hypothesis("", 0.0, no_speech)
+        return Hypothesis(text, min(1.0, math.exp(mean)), no_speech)

@@ -1,0 +1,147 @@
+"""`hub`: head office's end of the wire, who may come in, and what has come."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_agent.cli.out import AsJson, ConfigFile, console, emit, settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_agent.config import Config
+    from edge_agent.hub import Ledger
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands to the front door."""
+    group = typer.Typer(help="Head office's end of the wire; `hub` alone runs it.")
+    group.callback(invoke_without_command=True)(bare)
+    for command in (run, allow, revoke, status, events):
+        group.command()(command)
+    group.command("list")(list_allowed)
+    app.add_typer(group, name="hub")
+
+
+def bare(context: typer.Context, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Head office's end of the wire; without a command, run it."""
+    if context.invoked_subcommand is None:
+        run(config, as_json)
+    elif config is not None or as_json:
+        raise typer.BadParameter(f"write options after `{context.invoked_subcommand}`")
+
+
+def run(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Take in the events of every allowed branch until SIGTERM; with --json, print the endpoint once it listens."""
+    import signal
+    import threading
+
+    from edge_agent import notify
+    from edge_agent.cli.run import start_log
+    from edge_agent.hub import serve
+
+    given = settings(config)
+    start_log(given)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, frame: stop.set())
+
+    def ready(endpoint: str) -> None:
+        notify.ready()
+        if as_json:
+            emit({"type": "hub.ready", "endpoint": endpoint})
+
+    serve(given.hub, ready=ready, alive=notify.alive, stop=stop)
+    notify.stopping()
+
+
+def allow(
+    key: Annotated[str, typer.Argument(metavar="PUBLICKEY", help="From `edge-agent keys show` at the branch.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What people call this branch; no blanks.")],
+    config: ConfigFile = None,
+) -> None:
+    """Let a branch in; a running hub takes it up at once."""
+    from edge_agent import keys
+
+    keys.allow(_allow_file(settings(config)), key, name)
+    typer.echo(f"{name} is allowed ({keys.fingerprint(key)})")
+
+
+def revoke(
+    who: Annotated[str, typer.Argument(metavar="NAME|PUBLICKEY", help="A branch as `hub list` shows it.")],
+    config: ConfigFile = None,
+) -> None:
+    """Shut a branch out, connected or not; what it sent before stays."""
+    from edge_agent import keys
+
+    for key, name in keys.revoke(_allow_file(settings(config)), who).items():
+        typer.echo(f"{name} is not allowed any more ({keys.fingerprint(key)})")
+
+
+def list_allowed(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """List the branches that may connect."""
+    from edge_agent import keys
+
+    for key, name in keys.read_allowed(_allow_file(settings(config))).items():
+        if as_json:
+            emit({"type": "hub.allowed", "name": name, "key": key, "fingerprint": keys.fingerprint(key)})
+        else:
+            typer.echo(f"{key} {name} ({keys.fingerprint(key)})")
+
+
+def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show every branch that ever came: how far it is, and when it was last heard of."""
+    from rich.table import Table
+
+    with _ledger(settings(config)) as ledger:
+        branches = ledger.branches()
+    if as_json:
+        for branch in branches:
+            emit({"type": "hub.branch", **asdict(branch)})
+        return
+    table = Table("branch", "events", "through", "dead letters", "missing", "last seen", "clock skew", box=None)
+    for branch in branches:
+        counts = (branch.events, branch.through, branch.dead_letters, branch.missing)
+        table.add_row(branch.name, *map(str, counts), branch.last_seen, f"{branch.skew_ms} ms")
+    console().print(table if branches else "no branch has come yet")
+
+
+def events(
+    branch: Annotated[str, typer.Option("--branch", help="Only this branch, by name or key.")] = "",
+    after: Annotated[int, typer.Option("--after", min=0, help="Only what was received after this number.")] = 0,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="The first so many.")] = None,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """List what has come, in the order of receipt."""
+    import json
+
+    with _ledger(settings(config)) as ledger:
+        for event in ledger.events(branch=branch, after=after, limit=limit):
+            envelope = json.loads(event.body)
+            if as_json:
+                row = asdict(event)
+                del row["body"]
+                emit({"type": "hub.event", **row, "event": envelope})
+            else:
+                what = envelope["data"].get("node") or ""
+                typer.echo(
+                    f"{event.number}  {event.received_at}  {event.branch}  {envelope['subject']}  "
+                    f"{envelope['type']}  {what}".rstrip()
+                )
+
+
+def _allow_file(config: Config) -> Path:
+    from edge_agent import paths
+
+    return paths.under_state(config.hub.allow_file)
+
+
+def _ledger(config: Config) -> Ledger:
+    from edge_agent import paths
+    from edge_agent.hub import Ledger
+
+    return Ledger.open(paths.under_state(config.hub.database), readonly=True)

@@ -1,0 +1,409 @@
+"""Every setting of the appliance on one page: name, unit, default and what it is for.
+
+The file is TOML. Unknown keys are refused, and every error names the file, the line and the field. This is the only
+module that uses pydantic; the rooms get plain values.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from edge_agent.errors import ConfigError
+from edge_agent.types import Speaker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic.fields import FieldInfo
+
+
+def _setting(default: Any, sentence: str, *, unit: str = "", **limits: Any) -> Any:
+    return Field(default, description=sentence, json_schema_extra={"unit": unit}, **limits)
+
+
+class Section(BaseModel):
+    """A table of the file; frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _address(value: str) -> str:
+    port = re.fullmatch(r"tcp://[^\s/]+:(\d{1,5})", value)
+    if not port or not 0 < int(port[1]) < 65_536:
+        raise ValueError("an address looks like tcp://host:port, with a port of 1 to 65535")
+    return value
+
+
+class Site(Section):
+    """This box."""
+
+    id: str = _setting(
+        "branch", "Name of this branch server; stands in every event.", pattern=r"^[A-Za-z0-9._-]{1,64}$"
+    )
+
+
+class Store(Section):
+    """Where calls and events are kept."""
+
+    database: str = _setting(
+        "edge-agent.db", "SQLite file; a relative path counts from the state folder (EDGE_AGENT_STATE)."
+    )
+    keep_acknowledged_days: int = _setting(
+        7, "How long events are kept after head office acknowledged them.", unit="days", ge=0, le=3650
+    )
+
+
+class Hear(Section):
+    """From the source to the queue that recognition reads."""
+
+    chunk_ms: int = _setting(20, "Length of the pieces of audio that are passed on.", unit="ms", ge=10, le=500)
+    queue_utterances: int = _setting(
+        256,
+        "Utterances that may wait for recognition; above it a live source loses audio, which is counted and recorded.",
+        unit="utterances",
+        ge=1,
+        le=100_000,
+    )
+
+
+class Vad(Section):
+    """Where an utterance begins and ends."""
+
+    threshold: float = _setting(0.5, "Probability of speech above which speech begins.", ge=0.05, le=0.95)
+    release: float = _setting(
+        0.35, "Probability of speech below which silence is counted; not above `threshold`.", ge=0.01, le=0.95
+    )
+    min_speech_ms: int = _setting(160, "Shorter bursts of speech are dropped.", unit="ms", ge=0, le=2000)
+    end_silence_ms: int = _setting(450, "Silence that ends an utterance.", unit="ms", ge=100, le=5000)
+    pre_roll_ms: int = _setting(300, "Audio kept from before speech began.", unit="ms", ge=0, le=2000)
+    max_utterance_ms: int = _setting(
+        8000, "An utterance longer than this is cut at its quietest moment.", unit="ms", ge=2000, le=28_000
+    )
+
+    @model_validator(mode="after")
+    def _release_below_threshold(self) -> Vad:
+        if self.release > self.threshold:
+            raise ValueError("`release` must not be above `threshold`")
+        return self
+
+
+class Model(Section):
+    """The recognizer."""
+
+    path: str = _setting("", "Folder of a CTranslate2 Whisper model; empty: the one that is shipped.")
+    threads: int = _setting(
+        1, "Threads of the recognizer; more than one pays only for larger models.", unit="threads", ge=1, le=64
+    )
+    batch: int = _setting(8, "Utterances recognized in one call at most.", unit="utterances", ge=1, le=64)
+    gather_ms: int = _setting(
+        40, "How long an utterance waits for others to share a call with.", unit="ms", ge=0, le=1000
+    )
+    beam: int = _setting(0, "Beam size; 0: what the model's card says.", ge=0, le=20)
+    compute_type: Literal["int8", "int8_float32", "float32", "auto"] = _setting(
+        "int8", "Arithmetic of the recognizer on the CPU."
+    )
+
+
+class Dictionary(Section):
+    """The trade's own terms."""
+
+    packs: tuple[str, ...] = _setting(
+        ("pharma", "manufacturing", "education"), "Packs that are loaded; the first wins where two disagree."
+    )
+    folder: str = _setting("", "Folder that holds the packs; empty: `dictionaries/` as shipped.")
+
+
+class Nodes(Section):
+    """The moments that matter."""
+
+    rules: tuple[str, ...] = _setting((), "Further rule files, besides the common set and those of the packs.")
+    answer_within_s: int = _setting(
+        120, "An agent's answer to an objection counts within this time.", unit="s", ge=1, le=3600
+    )
+    recording_notice_within_s: int = _setting(
+        30, "The notice of the recording must come within this time of talk.", unit="s", ge=1, le=600
+    )
+    discovery_after_s: int = _setting(
+        120, "From this length of call on the agent must have asked about the customer's need.", unit="s", ge=1, le=3600
+    )
+
+
+class SourceKind(StrEnum):
+    """What a source reads from."""
+
+    FILE = "file"
+
+
+class Source(Section):
+    """Where audio comes from; one `[[sources]]` table each."""
+
+    name: str = _setting("recordings", "Name of the source, in events and in `status`.", pattern=r"^[\w.-]{1,64}$")
+    kind: SourceKind = _setting(SourceKind.FILE, "What it reads: `file` plays one recording, once.")
+    path: str = Field(description="File to read.", json_schema_extra={"unit": ""})
+    speakers: tuple[Speaker, ...] = _setting(
+        (Speaker.AGENT, Speaker.CUSTOMER),
+        "Who speaks on each channel, in order: agent, customer or unknown. A mono recording is `unknown`.",
+        min_length=1,
+        max_length=8,
+    )
+    realtime: bool = _setting(False, "Play at the speed of speech instead of as fast as possible.")
+    customer_id: str = _setting("", "The customer's number in the CRM, if it is known.", max_length=128)
+
+
+class Uplink(Section):
+    """The branch's end of the line to head office."""
+
+    hub: str = _setting("", "Address of the hub, such as tcp://hub.example:7420; empty: events wait in the database.")
+    hub_key: str = _setting("", "The hub's public CURVE key (40 characters, from `edge-agent keys show` there).")
+    key_file: str = _setting("branch.key", "This branch's own CURVE key; a relative path counts from the state folder.")
+    batch: int = _setting(500, "Events in one message at most.", unit="events", ge=1, le=5000)
+    heartbeat_s: float = _setting(1.0, "How often both ends say that they live.", unit="s", gt=0, le=60)
+    dead_after_s: float = _setting(3.0, "Silence after which the connection is made anew.", unit="s", gt=0, le=600)
+    retry_min_s: float = _setting(1.0, "First pause before connecting again (with jitter).", unit="s", gt=0, le=60)
+    retry_max_s: float = _setting(60.0, "Longest pause before connecting again.", unit="s", gt=0, le=3600)
+    drain_s: float = _setting(5.0, "How long a stopping daemon goes on sending what waits.", unit="s", ge=0, le=600)
+    insecure: bool = _setting(False, "Plain text without keys; on loopback only, for tests.")
+
+    @field_validator("hub_key")
+    @classmethod
+    def _z85(cls, value: str) -> str:
+        if value and len(value) != 40:
+            raise ValueError("a CURVE public key has 40 characters")
+        return value
+
+    @field_validator("hub")
+    @classmethod
+    def _tcp(cls, value: str) -> str:
+        return _address(value) if value else value
+
+    @model_validator(mode="after")
+    def _retry_in_order(self) -> Uplink:
+        if self.retry_min_s > self.retry_max_s:
+            raise ValueError("`retry_min_s` must not be above `retry_max_s`")
+        if self.heartbeat_s >= self.dead_after_s:
+            raise ValueError("`heartbeat_s` must be below `dead_after_s`")
+        return self
+
+
+class Hub(Section):
+    """Head office's end of the line."""
+
+    bind: str = _setting("tcp://127.0.0.1:7420", "Address the hub listens on; port * takes any free one.")
+    database: str = _setting("hub.db", "SQLite file of the hub; a relative path counts from the state folder.")
+    key_file: str = _setting("hub.key", "The hub's CURVE key; a relative path counts from the state folder.")
+    allow_file: str = _setting(
+        "allowed-branches",
+        "Which branches may connect: one public key and a name a line; relative to the state folder.",
+    )
+    credit: int = _setting(5000, "Events a branch may have under way unacknowledged.", unit="events", ge=1, le=100_000)
+    max_frame_bytes: int = _setting(8_388_608, "A longer message is refused.", unit="bytes", ge=65_536, le=268_435_456)
+    insecure: bool = _setting(False, "Plain text without keys; on loopback only, for tests.")
+
+    @field_validator("bind")
+    @classmethod
+    def _tcp(cls, value: str) -> str:
+        return value if re.fullmatch(r"tcp://[^\s/]+:\*", value) else _address(value)
+
+
+class Control(Section):
+    """The local socket that `edge-agent status` asks."""
+
+    socket: str = _setting("control.sock", "Unix socket; a relative path counts from the state folder.")
+
+
+class Log(Section):
+    """What is written to the journal: ids and figures, never what was said."""
+
+    level: Literal["debug", "info", "warning", "error"] = _setting("info", "Least severe message that is written.")
+    format: Literal["text", "json"] = _setting("text", "How a line looks.")
+
+
+class Config(Section):
+    """The whole file."""
+
+    site: Site = Site()
+    store: Store = Store()
+    hear: Hear = Hear()
+    vad: Vad = Vad()
+    model: Model = Model()
+    dictionary: Dictionary = Dictionary()
+    nodes: Nodes = Nodes()
+    sources: tuple[Source, ...] = ()
+    uplink: Uplink = Uplink()
+    hub: Hub = Hub()
+    control: Control = Control()
+    log: Log = Log()
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or a setting is unknown, missing or wrong; names file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors begin a file with a byte-order mark
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "no such configuration file", where=str(path), remedy="`edge-agent config show` prints one to start from"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"can't be read: {error}", where=str(path), remedy="it must be a UTF-8 text file") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        raise ConfigError(
+            f"not valid TOML: {error}",
+            where=f"{path}:{line.group(1)}" if line else str(path),
+            remedy="text values stand in double quotes, a table begins with [name]",
+        ) from error
+    try:
+        # As JSON, because pydantic's strict mode (no "20" for 20, no 1 for true) then takes lists for tuples and text
+        # for enumerations. A date or a time, which JSON lacks and no setting is, becomes a list and is refused as one.
+        return Config.model_validate_json(json.dumps(table, default=lambda value: [str(value)]), strict=True)
+    except ValidationError as error:
+        raise _explain(path, text, error) from error
+
+
+def _explain(path: Path, text: str, error: ValidationError) -> ConfigError:
+    """Turn pydantic's first complaint into one with file, line, field and remedy."""
+    # A misspelt name is why another is missing.
+    first = min(error.errors(), key=lambda each: each["type"] == "missing")
+    place = tuple(first["loc"])
+    name = _dotted(place)
+    match first["type"]:
+        case "extra_forbidden":
+            what, remedy = f"unknown setting `{name}`", _closest(place)
+        case "missing":
+            what, remedy = f"`{name}` is missing", f"add `{place[-1]} = …` to this table"
+        case "model_type" | "tuple_type" if len(place) == 1:
+            many = get_origin(Config.model_fields[str(place[0])].annotation) is tuple
+            what = f"`{name}` is not {'a list of tables' if many else 'a table'} (found {first['input']!r})"
+            remedy = f"write {'[[' + name + ']] above each' if many else '[' + name + '] above its settings'}"
+        case _:
+            message = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+            found = "" if isinstance(first["input"], dict) else f" (found {first['input']!r})"
+            what = f"`{name}`: {message}{found}"
+            remedy = "`edge-agent config show` lists every setting with its unit and default"
+    more = len(error.errors()) - 1
+    if more:
+        what += f" (and {more} more)"
+    return ConfigError(what, where=f"{path}:{_line_of(text, place)}", remedy=remedy)
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    """Write a place as a person counts: `sources[2].kind` is in the second table."""
+    return "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def _section(table: str) -> type[Section]:
+    annotation: Any = Config.model_fields[table].annotation
+    model: type[Section] = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
+    return model
+
+
+def _closest(place: tuple[int | str, ...]) -> str:
+    """Suggest the setting that was probably meant."""
+    import difflib
+
+    wrong = str(place[-1])
+    home = [table for table in Config.model_fields if wrong in _section(table).model_fields]
+    if home and wrong not in Config.model_fields:
+        return f"it belongs in [{home[0]}]"
+    known = list((_section(str(place[0])) if len(place) > 1 else Config).model_fields)
+    if near := difflib.get_close_matches(wrong, known, n=1):
+        return f"did you mean `{near[0]}`?"
+    return f"{'settings' if len(place) > 1 else 'tables'} here: " + ", ".join(known)
+
+
+_KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
+_KEYS = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
+
+
+def _keys(dotted: str) -> list[str]:
+    return [key.strip("\"'") for key in re.findall(_KEY, dotted)]
+
+
+def _line_of(text: str, place: tuple[int | str, ...]) -> int:
+    """Return the line (from 1) on which a setting stands, or where its table begins, or 1."""
+    table: list[int | str] = []
+    counts: dict[str, int] = {}
+    best, depth = 1, 0
+    for number, line in enumerate(text.split("\n"), 1):
+        here = table
+        if header := re.match(rf"\s*\[\[\s*({_KEYS})\s*\]\]", line):
+            name = header[1]
+            counts[name] = counts.get(name, -1) + 1
+            here = table = [*_keys(name), counts[name]]
+        elif header := re.match(rf"\s*\[\s*({_KEYS})\s*\]\s*(?:#|\r?$)", line):
+            here = table = [*_keys(header[1])]
+        elif key := re.match(rf"\s*({_KEYS})\s*=", line):
+            here = [*table, *_keys(key[1])]
+        if len(here) > depth and list(place[: len(here)]) == here:
+            best, depth = number, len(here)
+    return best
+
+
+def settings() -> list[tuple[str, str, str, Any, str]]:
+    """List every setting as (table, name, unit, default, sentence), in the order of the page."""
+    rows: list[tuple[str, str, str, Any, str]] = []
+    for table in Config.model_fields:
+        for name, info in _section(table).model_fields.items():
+            default = None if info.is_required() else info.get_default()
+            rows.append((table, name, _unit(info), default, info.description or ""))
+    return rows
+
+
+def to_toml(config: Config | None = None) -> str:
+    """Write a configuration as commented TOML that `load` reads back to the same values.
+
+    Without one, writes every default. Required settings without a value are shown as comments.
+    """
+    given = config or Config()
+    lines: list[str] = []
+    for table in Config.model_fields:
+        model = _section(table)
+        about = (model.__doc__ or "").strip()
+        values = getattr(given, table)
+        if isinstance(values, Section):
+            lines += ["", f"[{table}]  # {about}", *_rows(model, values)]
+            continue
+        for value in values:
+            lines += ["", f"[[{table}]]  # {about}", *_rows(model, value)]
+        if not values:
+            lines += ["", f"# [[{table}]]  # {about}", *(f"# {row.removeprefix('# ')}" for row in _rows(model, None))]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _unit(info: FieldInfo) -> str:
+    return str(info.json_schema_extra.get("unit", "")) if isinstance(info.json_schema_extra, dict) else ""
+
+
+def _rows(model: type[Section], section: Section | None) -> list[str]:
+    rows = []
+    for name, info in model.model_fields.items():
+        default = None if info.is_required() else info.get_default()
+        value = getattr(section, name) if section is not None else default
+        unit = f" [{_unit(info)}]" if _unit(info) else ""
+        note = "required" if info.is_required() else f"default {_toml(default)}"
+        rows.append(f"# {info.description}{unit} ({note})")
+        rows.append(f"{name} = {_toml(value) if value is not None else '…'}")
+    return rows
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return str(value)

@@ -1,0 +1,251 @@
+"""The appliance: opens the rooms, runs the loops, and closes them in order.
+
+Threads and what they own: a listener for each source (its decoder and VAD), `understand` (the model and all
+conversations), `keep` (the database, the only writer), `uplink` (the socket to head office), `control` (the local
+socket). `edge-agent demo` runs this same appliance on a recording.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from edge_agent import __version__, paths, rooms
+from edge_agent.control import Control
+from edge_agent.errors import EdgeError, UplinkError
+from edge_agent.hearing import Closed, Opened, Spoken
+from edge_agent.pipeline import Corridor, Outcome
+from edge_agent.store import Ended, Keeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_agent.audio import Source
+    from edge_agent.config import Config
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 1.0
+# A stopping appliance waits this long for a database that refuses; systemd kills it soon after.
+_LAST_TRIES_S = 20.0
+_LATENCIES = 1000
+_PRUNE_EVERY_S = 3600.0
+
+
+class Appliance:
+    """One branch server at work.
+
+    `observe` is told each outcome after it was committed, on the thread that understands. `failed` becomes set when the
+    understanding thread ended by a fault: the appliance is deaf then and must be restarted. `left` says, once it is
+    closed, how many events head office has not acknowledged.
+    """
+
+    def __init__(self, config: Config, *, observe: Callable[[Outcome], None] | None = None) -> None:
+        self._config = config
+        self._observe = observe or (lambda outcome: None)
+        self._started_at = datetime.now(UTC)
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self._utterances = 0
+        self._give_up_at = math.inf
+        self._pruned_at = time.monotonic()
+        self.failed = threading.Event()
+        self.left = 0
+        knowledge = rooms.open_knowledge(config)
+        self._engine = rooms.open_engine(config)
+        self._corridor = Corridor(self._engine, knowledge, rooms.corridor_settings(config))
+        self.keeper = Keeper(paths.under_state(config.store.database))
+        self._uplink = rooms.open_uplink(config, self.keeper) if config.uplink.hub else None
+        self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)
+
+    def start(self) -> None:
+        """Begin to understand what is attached, and to tell head office."""
+        if self._uplink is not None:
+            self._uplink.start()
+        self._understanding.start()
+
+    def attach(self, source: Source) -> None:
+        """Begin to hear a source."""
+        self._corridor.attach(source)
+
+    def reload(self) -> None:
+        """Load dictionary and rules anew and swap them in; keep the old ones if the new ones are wrong.
+
+        Raises:
+            EdgeError: a pack or a rule file is wrong; nothing has changed.
+        """
+        self._corridor.knowledge = rooms.open_knowledge(self._config)
+        log.info("dictionary %s, rules %s", *self._judges())
+
+    def finish(self) -> None:
+        """Wait until every attached source is heard to its end and judged."""
+        self._corridor.close()
+        self._understanding.join()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until head office has acknowledged everything; False when it has not in time or there is no uplink."""
+        return self._uplink is not None and self._uplink.drain(timeout_s)
+
+    def close(self) -> None:
+        """Stop hearing, judge and store what was heard, send what can be sent, and close the rooms."""
+        self._corridor.stop()
+        self._give_up_at = time.monotonic() + _LAST_TRIES_S
+        if self._understanding.ident is not None:
+            self._understanding.join()
+        if self._uplink is not None:
+            self._uplink.drain(self._config.uplink.drain_s)
+            self._uplink.stop()
+        self.left = self.keeper.counts().waiting
+        self.keeper.stop()
+
+    def status(self) -> dict[str, Any]:
+        """Say how it goes; what `edge-agent status --json` prints."""
+        counts = self.keeper.counts()
+        dictionary, rules = self._judges()
+        return {
+            "type": "status",
+            "site": self._config.site.id,
+            "version": __version__,
+            "started_at": self._started_at.isoformat(timespec="seconds"),
+            "calls": [
+                {"call_id": call.id, "source": call.source, "started_at": call.started_at.isoformat(timespec="seconds")}
+                for call in self._corridor.calls
+            ],
+            "waiting": self._corridor.waiting,
+            "utterances": self._utterances,
+            "latency_ms": self.latency_ms(),
+            "events": {
+                "stored": counts.events,
+                "acknowledged": counts.acknowledged,
+                "waiting": counts.waiting,
+                "rejected": counts.rejected,
+            },
+            "uplink": self._uplink.status().to_dict() if self._uplink is not None else None,
+            "model": self._engine.name,
+            "dictionary": dictionary,
+            "rules": rules,
+            "understanding": not self.failed.is_set(),
+        }
+
+    def latency_ms(self) -> dict[str, int] | None:
+        """Return p50 and p95 from the end of speech to the committed event, in ms; None before the first event."""
+        seen = sorted(self._latencies)
+        if not seen:
+            return None
+        return {f"p{part}": round(1000 * seen[min(len(seen) - 1, len(seen) * part // 100)]) for part in (50, 95)}
+
+    def _judges(self) -> tuple[str, str]:
+        knowledge = self._corridor.knowledge
+        return knowledge.dictionary.version, knowledge.rules.version
+
+    def _understand(self) -> None:
+        try:
+            for outcome in self._corridor.outcomes():
+                self._keep(outcome)
+                self._observe(outcome)
+                if time.monotonic() - self._pruned_at > _PRUNE_EVERY_S:
+                    self._prune()
+        except Exception:
+            log.exception("understanding ended by a fault of the program")
+            self.failed.set()
+
+    def _keep(self, outcome: Outcome) -> None:
+        """Commit an outcome before the next one is judged; where the database refuses, wait rather than lose it."""
+        item = outcome.item
+        while True:
+            try:
+                self.keeper.keep(
+                    calls=(item.call,) if isinstance(item, Opened) else (),
+                    transcripts=(outcome.transcript,) if outcome.transcript else (),
+                    events=outcome.events,
+                    ended=(Ended(item.call.id, item.end_ms, item.reason),) if isinstance(item, Closed) else (),
+                ).result()
+                break
+            except EdgeError as error:
+                if time.monotonic() > self._give_up_at:
+                    raise
+                log.error("not stored, trying again: %s", error)
+                time.sleep(_RETRY_S)
+        self._utterances += outcome.transcript is not None
+        if outcome.events and isinstance(item, Spoken):
+            self._latencies.append(time.monotonic() - item.heard_at)
+
+    def _prune(self) -> None:
+        self._pruned_at = time.monotonic()
+        before = datetime.now(UTC) - timedelta(days=self._config.store.keep_acknowledged_days)
+        try:
+            log.info("%d acknowledged events removed", self.keeper.prune(before).result())
+        except EdgeError as error:
+            log.warning("acknowledged events were not removed: %s", error)
+
+
+def run(config: Config, *, until_done: bool = False) -> int:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads dictionary and rules.
+
+    With `until_done` it ends by itself when every source has been heard. Returns the exit code.
+
+    Raises:
+        EdgeError: a room can't be opened; or, with `until_done`, events are left that the hub has not acknowledged.
+    """
+    import queue
+    import signal
+
+    from edge_agent import notify
+
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, frame: signals.put(received))
+    appliance = Appliance(config)
+    control = None
+    try:
+        control = Control(
+            paths.under_state(config.control.socket), {"status": appliance.status, "reload": _reloader(appliance)}
+        )
+        sources = [rooms.open_source(config, source) for source in config.sources]
+        appliance.start()
+        for source in sources:
+            appliance.attach(source)
+        notify.ready()
+        log.info("site %s hears %d sources", config.site.id, len(sources))
+        finishing = threading.Thread(target=appliance.finish, name="finish", daemon=True)
+        if until_done:
+            finishing.start()
+        while not appliance.failed.is_set() and not (until_done and not finishing.is_alive()):
+            try:
+                received = signals.get(timeout=notify.interval_s())
+            except queue.Empty:
+                notify.alive()
+                continue
+            if received != signal.SIGHUP:
+                log.info("stopping on %s", signal.Signals(received).name)
+                break
+            notify.reloading()
+            try:
+                appliance.reload()
+            except EdgeError as error:
+                log.error("reload refused, the old dictionary and rules stay: %s", error)
+            notify.ready()
+    finally:
+        notify.stopping()
+        if control is not None:
+            control.close()
+        appliance.close()
+    if until_done and config.uplink.hub and appliance.left:
+        raise UplinkError(
+            f"{appliance.left} events wait in the database: head office has not acknowledged them",
+            where=config.uplink.hub,
+            remedy="they are sent when it is reached: `edge-agent run` keeps trying; `edge-agent doctor` looks why",
+        )
+    return 1 if appliance.failed.is_set() else 0
+
+
+def _reloader(appliance: Appliance) -> Callable[[], dict[str, Any]]:
+    def reload() -> dict[str, Any]:
+        appliance.reload()
+        return appliance.status()
+
+    return reload

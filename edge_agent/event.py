@@ -1,0 +1,153 @@
+"""The event: what is stored and sent, as CloudEvents 1.0 in JSON.
+
+The envelope follows the CloudEvents 1.0 specification (context attributes, JSON event format). `docs/event.schema.json`
+says the same as a JSON Schema, and the tests hold every event against it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_agent.types import Call, Finding, Gap, Versions
+
+SPEC_VERSION = "1.0"
+SCHEMA = "urn:edge-agent:event:1"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One CloudEvents 1.0 envelope; `data` holds JSON values only."""
+
+    id: str
+    source: str
+    type: str
+    time: datetime
+    subject: str
+    data: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the envelope as a dictionary of JSON values, attributes in the usual order."""
+        return {
+            "specversion": SPEC_VERSION,
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "time": self.time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "subject": self.subject,
+            "datacontenttype": "application/json",
+            "dataschema": SCHEMA,
+            "data": self.data,
+        }
+
+    def to_json(self) -> str:
+        """Return one line of JSON; `from_json` gives the event back."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Event:
+        """Read an envelope back.
+
+        Raises:
+            ValueError: an attribute is missing or is none of CloudEvents 1.0.
+        """
+        try:
+            if value["specversion"] != SPEC_VERSION:
+                raise ValueError(f"specversion is {value['specversion']!r}, not {SPEC_VERSION!r}")
+            return cls(
+                id=str(value["id"]),
+                source=str(value["source"]),
+                type=str(value["type"]),
+                time=datetime.fromisoformat(value["time"]),
+                subject=str(value["subject"]),
+                data=dict(value["data"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a CloudEvents envelope: {error!r}") from error
+
+    @classmethod
+    def from_json(cls, line: str) -> Event:
+        """Read one line of JSON back (see `from_dict`)."""
+        value = json.loads(line)
+        if not isinstance(value, dict):
+            raise ValueError("not a JSON object")
+        return cls.from_dict(value)
+
+
+# Numbers that identify a person or an account, written in digits or read out one by one: a run of at least seven, with
+# the blanks and dashes people put between them.
+_DIGITS = "0-9〇零一二三四五六七八九幺两"
+_NUMBER = re.compile(rf"[{_DIGITS}](?:[ \-—]?[{_DIGITS}]){{6,}}")
+
+
+def redact(text: str) -> str:
+    """Mask telephone, account and identity numbers (seven digits or more, also read out in Chinese), keeping length."""
+    return _NUMBER.sub(lambda match: "*" * len(match.group()), text)
+
+
+def new_id() -> str:
+    """Return a fresh UUIDv7 (RFC 9562): ids sort by when the event was made."""
+    import uuid_utils
+
+    return str(uuid_utils.uuid7())
+
+
+def _make(site: str, call: Call, kind: str, at_ms: int, data: dict[str, Any], versions: Versions) -> Event:
+    stamped = {
+        "dictionary": versions.dictionary,
+        "rules": versions.rules,
+        "model": versions.model,
+    }
+    return Event(
+        id=new_id(),
+        source=f"/sites/{site}",
+        type=f"edge.{kind}",
+        time=call.started_at + timedelta(milliseconds=at_ms),
+        subject=call.id,
+        data={**data, "versions": stamped},
+    )
+
+
+def node_event(site: str, call: Call, finding: Finding, versions: Versions) -> Event:
+    """Make the event of a finding; its time is the call's start plus the end of the evidence."""
+    data: dict[str, Any] = {
+        "node": finding.node,
+        "turn": finding.turn,
+        "speaker": finding.speaker.value,
+        "quote": redact(finding.quote),
+        "start_ms": finding.start_ms,
+        "end_ms": finding.end_ms,
+        "confidence": round(finding.confidence, 3),
+        "by": finding.by,
+        "severity": finding.severity,
+        "case": finding.case,
+        "customer_id": call.customer_id,
+    }
+    return _make(site, call, f"node.{finding.step.value}", finding.end_ms, data, versions)
+
+
+def call_started(site: str, call: Call, versions: Versions) -> Event:
+    """Make the event that opens a call."""
+    data = {
+        "origin": call.source,
+        "file": call.file.rsplit("/", 1)[-1] if call.file else None,
+        "speakers": [speaker.value for speaker in call.speakers],
+        "customer_id": call.customer_id,
+    }
+    return _make(site, call, "call.started", 0, data, versions)
+
+
+def call_ended(site: str, call: Call, end_ms: int, utterances: int, reason: str, versions: Versions) -> Event:
+    """Make the event that closes a call: how long it was, how much was said, and why it ended."""
+    data = {"end_ms": end_ms, "utterances": utterances, "reason": reason, "customer_id": call.customer_id}
+    return _make(site, call, "call.ended", end_ms, data, versions)
+
+
+def audio_gap(site: str, call: Call, gap: Gap, versions: Versions) -> Event:
+    """Make the event of audio that was not heard."""
+    data = {"start_ms": gap.start_ms, "end_ms": gap.end_ms, "reason": gap.reason}
+    return _make(site, call, "audio.gap", gap.end_ms, data, versions)

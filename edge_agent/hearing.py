@@ -1,0 +1,168 @@
+"""Hear: one thread for each source cuts utterances and puts them through door 1, a bounded queue.
+
+Anything may stall here; it never blocks the rest. A file waits where the queue is full; a live source can't, so there
+an utterance that does not fit is lost, and recorded as a gap.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_agent.errors import EdgeError
+from edge_agent.types import SAMPLES_PER_MS, Call, Chunk, Gap, Utterance
+
+if TYPE_CHECKING:
+    from edge_agent.audio import Source
+    from edge_agent.vad import EndpointSettings, Segmenter
+
+log = logging.getLogger(__name__)
+
+# How far back the delivery times of audio are remembered; every utterance is cut well within this time.
+_REMEMBERED_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A call begins."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An utterance was cut; `heard_at` is the monotonic time in seconds when its last sample was delivered."""
+
+    call: Call
+    utterance: Utterance
+    heard_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Audio was not heard."""
+
+    call: Call
+    gap: Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A call is over; `error` says why it ended before its source did."""
+
+    call: Call
+    end_ms: int
+    reason: str
+    error: EdgeError | None = None
+
+
+Item = Opened | Spoken | Missed | Closed
+
+
+class Listener:
+    """Hears one source to its end, or until `stopping` is set, on a thread of its own."""
+
+    def __init__(
+        self, source: Source, endpoint: EndpointSettings, door: queue.Queue[Item], stopping: threading.Event
+    ) -> None:
+        self._source = source
+        self._endpoint = endpoint
+        self._door = door
+        self._stopping = stopping
+        self._deliveries = _Deliveries()
+        self._lost: deque[Missed] = deque()
+        self._missed_until_ms = 0
+        self._thread = threading.Thread(target=self._run, name=f"hear-{source.call.id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to hear."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether something may still come through the door from here."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        from edge_agent.vad import Segmenter
+
+        call = self._source.call
+        segmenter = Segmenter(call, self._endpoint)
+        reason, error = "end of source", None
+        self._door.put(Opened(call))
+        try:
+            reason = self._hear(segmenter)
+        except EdgeError as problem:
+            reason, error = "error", problem
+            log.error("call %s ended early: %s", call.id, problem)
+        except Exception as problem:
+            reason, error = "error", EdgeError(f"{type(problem).__name__}: {problem}", where=call.source)
+            log.exception("call %s ended by a fault of the program", call.id)
+        finally:
+            self._source.close()
+        # What remains goes through the door even where it is full: the end of a call is never lost.
+        for utterance in segmenter.flush():
+            self._door.put(self._spoken(utterance))
+        for missed in self._lost:
+            self._door.put(missed)
+        self._door.put(Closed(call, max(segmenter.position_ms, self._missed_until_ms), reason, error))
+
+    def _hear(self, segmenter: Segmenter) -> str:
+        for heard in self._source:
+            if self._stopping.is_set():
+                return "stopped"
+            match heard:
+                case Gap():
+                    self._missed_until_ms = heard.end_ms
+                    self._pass(Missed(self._source.call, heard))
+                case Chunk():
+                    self._deliveries.add(heard.start + heard.samples.shape[1])
+                    for utterance in segmenter.feed(heard):
+                        self._pass(self._spoken(utterance))
+        return "end of source"
+
+    def _spoken(self, utterance: Utterance) -> Spoken:
+        return Spoken(self._source.call, utterance, self._deliveries.at(utterance.end_ms))
+
+    def _pass(self, item: Spoken | Missed) -> None:
+        if not self._source.live:
+            self._door.put(item)
+            return
+        try:
+            while self._lost:
+                self._door.put_nowait(self._lost[0])
+                self._lost.popleft()
+            self._door.put_nowait(item)
+        except queue.Full:
+            if isinstance(item, Spoken):
+                log.warning("call %s: recognition is behind, an utterance was lost", item.call.id)
+                spoken = item.utterance
+                item = Missed(item.call, Gap(spoken.start_ms, spoken.end_ms, "recognition was behind"))
+            self._lost.append(item)
+
+
+class _Deliveries:
+    """When which sample was delivered, for the last minute."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[int, float]] = deque()
+
+    def add(self, end: int) -> None:
+        now = time.monotonic()
+        self._seen.append((end, now))
+        while self._seen[0][1] < now - _REMEMBERED_S:
+            self._seen.popleft()
+
+    def at(self, ms: int) -> float:
+        """Return the monotonic time at which the sample at `ms` was delivered."""
+        moment = time.monotonic()
+        for end, delivered in reversed(self._seen):
+            if end < ms * SAMPLES_PER_MS:
+                break
+            moment = delivered
+        return moment

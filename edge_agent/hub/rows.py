@@ -1,0 +1,60 @@
+"""What the ledger hands out: frozen rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch as the hub knows it.
+
+    `epoch` is the present life of its database and `through` its watermark there; `events`, `dead_letters` and
+    `missing` (sequences that were pruned at the branch before this hub had them) count every epoch. `skew_ms` is the
+    branch's clock minus the hub's when it last said HELLO.
+    """
+
+    key: str
+    name: str
+    epoch: str
+    through: int
+    events: int
+    dead_letters: int
+    missing: int
+    first_seen: str
+    last_seen: str
+    skew_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HubEvent:
+    """An event in the order of receipt; `body` is its envelope as JSON, as the branch sent it."""
+
+    number: int
+    key: str
+    branch: str
+    epoch: str
+    sequence: int
+    received_at: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What was put aside because it is no event, and why."""
+
+    number: int
+    key: str
+    branch: str
+    epoch: str
+    sequence: int
+    received_at: str
+    reason: str
+    body: bytes
+
+
+def moment(milliseconds: int) -> str:
+    """Write milliseconds since 1970 as RFC 3339 in UTC; such texts sort by time."""
+    text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,166 @@
+"""The life of an objection: raised, repeated, answered, closed or put off, and opened again.
+
+One case for each kind of objection in a call. What is said moves a case only at the end of the turn in which it is
+said, so that a 「行」 that goes on as 「行是行，就是贵」 closes nothing; raising and answering count at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge_agent.types import Finding, Speaker, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AUTHORITY = "objection.authority"
+BUDGET = "objection.budget"
+TIMING = "objection.timing"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was said: by whom, when, in which words, and by which rule it was noticed."""
+
+    speaker: Speaker
+    quote: str
+    start_ms: int
+    end_ms: int
+    turn: int
+    confidence: float
+    by: str
+    severity: str = "info"
+
+
+@dataclass(slots=True)
+class Case:
+    """Where one objection stands."""
+
+    id: str
+    node: str
+    first: Evidence
+    last: Evidence
+    open: bool = True
+    deferred: bool = False
+    answered: bool = False
+    waits: bool = False
+    argued: bool = False
+    turns: set[int] = field(default_factory=set)
+
+    def finding(self, step: Step, evidence: Evidence) -> Finding:
+        """Make the finding of a step of this case."""
+        return Finding(
+            step=step,
+            node=self.node,
+            speaker=evidence.speaker,
+            quote=evidence.quote,
+            start_ms=evidence.start_ms,
+            end_ms=evidence.end_ms,
+            confidence=evidence.confidence,
+            by=evidence.by,
+            turn=evidence.turn,
+            case=self.id,
+            severity=self.first.severity,
+        )
+
+
+class Cases:
+    """The objections of one call. `answer_within_ms` counts from the end of the objection to the answer's start."""
+
+    def __init__(self, call_id: str, answer_within_ms: int) -> None:
+        self._call_id = call_id
+        self._answer_within_ms = answer_within_ms
+        self._cases: dict[str, Case] = {}
+
+    def __iter__(self) -> Iterator[Case]:
+        """Give every case, in the order in which they were raised."""
+        return iter(self._cases.values())
+
+    @property
+    def unsettled(self) -> list[Case]:
+        """The cases that stand open."""
+        return [case for case in self if case.open]
+
+    def raise_(self, node: str, evidence: Evidence) -> Finding:
+        """Note that the customer raises an objection, for the first time or again."""
+        case = self._cases.get(node)
+        if case is None:
+            case = self._cases[node] = Case(f"{self._call_id}/{node}/1", node, evidence, evidence)
+            step = Step.RAISED
+        else:
+            # Once put off, an objection that is raised again is as open as one that had been settled.
+            step = Step.REPEATED if case.open and not case.deferred else Step.REOPENED
+            case.last, case.open = evidence, True
+            case.deferred = case.answered = case.argued = False
+        case.turns.add(evidence.turn)
+        return case.finding(step, evidence)
+
+    def retract(self, node: str, evidence: Evidence) -> Finding | None:
+        """Take back an objection that the rest of the sentence denied, if this turn was the first to raise it."""
+        case = self._cases.get(node)
+        if case is None or case.turns != {evidence.turn}:
+            return None
+        del self._cases[node]
+        return case.finding(Step.RETRACTED, evidence)
+
+    def answer(self, evidence: Evidence) -> list[Finding]:
+        """Note that the agent responds to the substance: every open case that is young enough counts as answered.
+
+        What is put off stays so, but the customer may now accept before the day comes.
+        """
+        out = []
+        for case in self.unsettled:
+            case.argued = case.argued or case.deferred
+            late = evidence.start_ms - case.last.end_ms > self._answer_within_ms
+            if not (case.answered or case.deferred or late or case.last.turn == evidence.turn):
+                case.answered = True
+                out.append(case.finding(Step.ANSWERED, evidence))
+        return out
+
+    def settle(
+        self, evidence: Evidence, *, accepts: bool, defers: bool, waits: bool, decides: bool, dated: bool
+    ) -> list[Finding]:
+        """Move open cases at the end of a customer's turn.
+
+        Whether somebody may decide can't be argued: that case is closed only where the customer decides, and is put off
+        with a date. So is a budget that waits for the next period: a date agreed for it does not bring the money. A
+        customer who agrees and goes on to object agrees to what was talked of last, not to everything.
+
+        Args:
+            evidence: The words that accept or put off.
+            accepts: The customer agrees.
+            defers: The customer names a date or an owner for the matter itself.
+            waits: The customer waits for the money of a later period, without a date.
+            decides: The customer says that the decision is his own.
+            dated: A next step with a time is on the table.
+        """
+        undecided = any(case.node == AUTHORITY and case.last.turn < evidence.turn for case in self.unsettled)
+        earlier = [case.last.turn for case in self.unsettled if case.last.turn < evidence.turn]
+        objects = any(case.last.turn == evidence.turn for case in self)
+        latest = max(earlier, default=0) if objects else 0
+        out = []
+        for case in self.unsettled:
+            here = case.last.turn == evidence.turn
+            case.waits = case.waits or (waits and case.node == BUDGET)
+            if case.node == AUTHORITY:
+                closes = decides and not here
+                puts_off = defers or (accepts and dated and not here)
+            else:
+                agrees = accepts and case.answered and (case.argued or not case.deferred) and case.last.turn >= latest
+                agrees = agrees and not case.waits
+                # Who agrees and names a day for the decision has put off the decision, not what was agreed.
+                agrees = agrees and (undecided or not defers)
+                closes = not here and (agrees or (decides and (case.answered or case.deferred)))
+                puts_off = defers or (accepts and dated and case.waits and not here)
+            if closes:
+                case.open = False
+                out.append(case.finding(Step.CLOSED, evidence))
+            elif puts_off and not case.deferred:
+                case.deferred = True
+                out.append(case.finding(Step.DEFERRED, evidence))
+        return out
+
+    def end(self) -> list[Finding]:
+        """Name every case that is neither closed nor put off."""
+        return [case.finding(Step.UNRESOLVED, case.last) for case in self if case.open and not case.deferred]

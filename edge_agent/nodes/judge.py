@@ -1,0 +1,236 @@
+"""The judge of one call: hears transcripts in order, tells the moments that matter.
+
+It knows no clock: every time is the call's own, so a replay gives what the live call gave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge_agent.nodes.cases import TIMING, Cases, Evidence
+from edge_agent.nodes.catalogue import CATALOGUE
+from edge_agent.nodes.match import Context, Hit
+from edge_agent.nodes.phrase import SENTENCE_ENDS
+from edge_agent.nodes.process import Process
+from edge_agent.types import Finding, Speaker, Step, Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edge_agent.nodes.rules import Rules
+
+# How far back a sentence that is still going on is read again when its next piece arrives.
+_TAIL = 80
+_BEFORE = 400
+# A customer who asks for a trial, or how to order, agrees to what was offered.
+_AGREES = ("opportunity.sample_request", "opportunity.purchase_signal")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The timers of a call, in milliseconds of call time."""
+
+    answer_within_ms: int = 120_000
+    recording_notice_within_ms: int = 30_000
+    discovery_after_ms: int = 120_000
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one party has said since the other last spoke."""
+
+    number: int
+    speaker: Speaker
+    text: str = ""
+    raised: dict[str, int] = field(default_factory=dict)
+    signals: dict[str, tuple[int, Evidence]] = field(default_factory=dict)
+
+    def note(self, signal: str, at: int, evidence: Evidence) -> None:
+        """Keep the first place where a signal was given."""
+        self.signals.setdefault(signal, (at, evidence))
+
+    def tail(self) -> str:
+        """The sentence that is still going on."""
+        end = max(self.text.rfind(mark) for mark in SENTENCE_ENDS)
+        return self.text[max(end + 1, len(self.text) - _TAIL) :]
+
+
+class CallJudge:
+    """State of one call. Feed it every transcript in order of time, then `end` it once."""
+
+    def __init__(self, rules: Rules, limits: Limits | None = None) -> None:
+        self._matcher = rules.matcher
+        self._limits = limits or Limits()
+        self._cases: Cases | None = None
+        self._process = Process(self._limits.recording_notice_within_ms, self._limits.discovery_after_ms)
+        self._turn: _Turn | None = None
+        self._last: dict[Speaker, str] = {}
+
+    def hear(self, transcript: Transcript) -> list[Finding]:
+        """Judge one utterance, together with what its turn has said so far."""
+        if not transcript.text.strip():
+            return []
+        if self._cases is None:
+            self._cases = Cases(transcript.call_id, self._limits.answer_within_ms)
+        turn, findings = self._turn, []
+        if turn is None or (turn.number, turn.speaker) != (transcript.turn, transcript.speaker):
+            findings += self._close_turn()
+            turn = self._turn = _Turn(transcript.turn, transcript.speaker)
+        tail = turn.tail()
+        offset = len(turn.text) - len(tail)
+        window = tail + transcript.text
+        context = Context(self._before(turn.speaker), self._process.talk_ms, transcript.terms)
+        hits = self._matcher.hits(window, turn.speaker, context)
+        turn.text += transcript.text
+        findings += self._nodes(turn, transcript, hits, offset)
+        findings += self._signals(turn, transcript, hits, offset)
+        self._process.hear(transcript.end_ms - transcript.start_ms)
+        return findings
+
+    def end(self, end_ms: int) -> list[Finding]:
+        """End the call: what is left open, and what was never said."""
+        findings = self._close_turn()
+        self._turn = None
+        if self._cases is not None:
+            findings += self._cases.end()
+        return findings + self._process.end(end_ms)
+
+    def _before(self, speaker: Speaker) -> str:
+        """The other party's last turn."""
+        others = [text for who, text in self._last.items() if who is not speaker or who is Speaker.UNKNOWN]
+        return others[-1][-_BEFORE:] if others else ""
+
+    def _nodes(self, turn: _Turn, transcript: Transcript, hits: Iterable[Hit], offset: int) -> list[Finding]:
+        """Raise what is new in this turn, take back what its going on has denied."""
+        assert self._cases is not None
+        best: dict[str, Hit] = {}
+        for hit in hits:
+            node = hit.rule.raises
+            if node in CATALOGUE and (node not in best or hit.confidence > best[node].confidence):
+                best[node] = hit
+        defers = "defer" in {hit.rule.raises for hit in hits}
+        if TIMING in best and defers and any(case.node != TIMING for case in self._cases.unsettled):
+            # The sentence that puts off a raised objection is no new one.
+            del best[TIMING]
+        out: list[Finding] = []
+        for node, start in list(turn.raised.items()):
+            if start >= offset and node not in best:
+                del turn.raised[node]
+                out += self._retracted(node, transcript)
+        for node, hit in best.items():
+            again = turn.speaker is Speaker.UNKNOWN and offset + hit.start > turn.raised.get(node, -1) + _TAIL
+            if node in turn.raised and not again:
+                continue
+            turn.raised[node] = offset + hit.start
+            evidence = _evidence(transcript, hit)
+            if node in _AGREES:
+                turn.note("accept", turn.raised[node], evidence)
+            if node.startswith("objection."):
+                out.append(self._cases.raise_(node, evidence))
+            else:
+                out.append(_finding(Step.RAISED, node, evidence))
+        return out
+
+    def _retracted(self, node: str, transcript: Transcript) -> list[Finding]:
+        assert self._cases is not None
+        evidence = _plain(transcript, 0.8, "rule:retracted")
+        if node.startswith("objection."):
+            found = self._cases.retract(node, evidence)
+            return [found] if found else []
+        return [_finding(Step.RETRACTED, node, evidence)]
+
+    def _signals(self, turn: _Turn, transcript: Transcript, hits: Iterable[Hit], offset: int) -> list[Finding]:
+        """Note what moves the life of a node; a 「行」 that goes on as 「行是行」 is forgotten."""
+        assert self._cases is not None
+        raised = {hit.rule.raises for hit in hits}
+        for signal, (at, _) in list(turn.signals.items()):
+            if at >= offset and signal not in raised and not (signal == "accept" and raised.intersection(_AGREES)):
+                del turn.signals[signal]
+        out: list[Finding] = []
+        # What breaches the rules is no next step, whatever its date.
+        breaches = {hit.quote for hit in hits if hit.rule.raises.startswith("compliance.")}
+        for hit in hits:
+            signal = hit.rule.raises
+            if signal in CATALOGUE or (signal == "step" and hit.quote in breaches):
+                continue
+            evidence = _evidence(transcript, hit)
+            turn.note(signal, offset + hit.start, evidence)
+            match signal:
+                case "answer":
+                    out += self._cases.answer(evidence)
+                case "discovery":
+                    self._process.discovered = True
+                case "notice":
+                    self._process.notice(self._process.talk_ms + self._spoken(transcript, turn, offset + hit.start))
+        return out
+
+    @staticmethod
+    def _spoken(transcript: Transcript, turn: _Turn, at: int) -> float:
+        """Return how many milliseconds of the utterance were over when the character `at` of its turn was said."""
+        length = len(transcript.text)
+        return (transcript.end_ms - transcript.start_ms) * max(0, at - (len(turn.text) - length)) / length
+
+    def _close_turn(self) -> list[Finding]:
+        """Draw the conclusions that need the whole turn."""
+        turn = self._turn
+        if turn is None or self._cases is None:
+            return []
+        self._last.pop(turn.speaker, None)
+        self._last[turn.speaker] = turn.text
+        said = {signal: evidence for signal, (_, evidence) in turn.signals.items()}
+        refuses = "refuse" in said and "accept" not in said
+        self._process.turn_ends(turn.speaker, turn.number, proposes="step" in said, refuses=refuses)
+        if turn.speaker is Speaker.AGENT:
+            return []
+        evidence = next((said[name] for name in ("accept", "decide", "defer", "wait") if name in said), None)
+        if evidence is None:
+            return []
+        return self._cases.settle(
+            evidence,
+            accepts="accept" in said,
+            defers="defer" in said,
+            waits="wait" in said,
+            decides="decide" in said,
+            dated=self._process.dated,
+        )
+
+
+def _evidence(transcript: Transcript, hit: Hit) -> Evidence:
+    return Evidence(
+        speaker=transcript.speaker,
+        quote=hit.quote,
+        start_ms=transcript.start_ms,
+        end_ms=transcript.end_ms,
+        turn=transcript.turn,
+        confidence=hit.confidence,
+        by=f"rule:{hit.rule.id}",
+        severity=hit.rule.severity,
+    )
+
+
+def _plain(transcript: Transcript, confidence: float, by: str) -> Evidence:
+    return Evidence(
+        speaker=transcript.speaker,
+        quote=transcript.text.strip(),
+        start_ms=transcript.start_ms,
+        end_ms=transcript.end_ms,
+        turn=transcript.turn,
+        confidence=confidence,
+        by=by,
+    )
+
+
+def _finding(step: Step, node: str, evidence: Evidence) -> Finding:
+    return Finding(
+        step=step,
+        node=node,
+        speaker=evidence.speaker,
+        quote=evidence.quote,
+        start_ms=evidence.start_ms,
+        end_ms=evidence.end_ms,
+        confidence=evidence.confidence,
+        by=evidence.by,
+        turn=evidence.turn,
+        severity=evidence.severity,
+    )

@@ -1,0 +1,116 @@
+"""Opens the rooms as the configuration says: the one place where settings become parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent import paths
+from edge_agent.config import Config, Source, SourceKind
+from edge_agent.pipeline import Knowledge, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_agent.asr import Engine
+    from edge_agent.audio.file import FileSource
+    from edge_agent.types import Speaker
+    from edge_agent.uplink import Outbox, Uplink
+
+EMBEDDED_MODEL = "zh-starter"
+_FILE_CHUNK_MS = 100
+
+
+def model_folder(config: Config) -> Path:
+    """Return the folder of the model in use."""
+    return Path(config.model.path) if config.model.path else paths.shipped() / "models" / EMBEDDED_MODEL
+
+
+def packs_folder(config: Config) -> Path:
+    """Return the folder that holds the dictionary packs."""
+    return Path(config.dictionary.folder) if config.dictionary.folder else paths.shipped() / "dictionaries"
+
+
+def rule_files(config: Config) -> list[Path]:
+    """Return the rule files in use: the common set, those of the packs, and the site's own."""
+    folder = packs_folder(config)
+    common = sorted((folder / "common").glob("*.yaml"))
+    if not common:  # a site's own folder of packs need not repeat the common set
+        common = sorted((paths.shipped() / "dictionaries" / "common").glob("*.yaml"))
+    packs = [folder / pack / "rules.yaml" for pack in config.dictionary.packs]
+    return [*common, *(path for path in packs if path.exists()), *(Path(name) for name in config.nodes.rules)]
+
+
+def open_engine(config: Config) -> Engine:
+    """Open the recognizer."""
+    from edge_agent.asr import Engine
+
+    model = config.model
+    return Engine.open(
+        model_folder(config), threads=model.threads, compute_type=model.compute_type, beam=model.beam or None
+    )
+
+
+def open_knowledge(config: Config) -> Knowledge:
+    """Load the dictionary and the rules."""
+    from edge_agent.nodes import Limits, Rules
+    from edge_agent.terms import Dictionary
+
+    nodes = config.nodes
+    return Knowledge(
+        dictionary=Dictionary.load(packs_folder(config), config.dictionary.packs),
+        rules=Rules.load(rule_files(config)),
+        limits=Limits(
+            answer_within_ms=nodes.answer_within_s * 1000,
+            recording_notice_within_ms=nodes.recording_notice_within_s * 1000,
+            discovery_after_ms=nodes.discovery_after_s * 1000,
+        ),
+    )
+
+
+def corridor_settings(config: Config) -> Settings:
+    """Return how the corridor works."""
+    from edge_agent.vad import EndpointSettings
+
+    return Settings(
+        site=config.site.id,
+        endpoint=EndpointSettings(**config.vad.model_dump()),
+        queue_utterances=config.hear.queue_utterances,
+        batch=config.model.batch,
+        gather_ms=config.model.gather_ms,
+    )
+
+
+def open_file(config: Config, path: Path, speakers: Sequence[Speaker], *, realtime: bool = False) -> FileSource:
+    """Open a recording."""
+    from edge_agent.audio.file import FileSource
+
+    return FileSource(path, chunk_ms=_chunk_ms(config, realtime), speakers=tuple(speakers), realtime=realtime)
+
+
+def open_uplink(config: Config, outbox: Outbox) -> Uplink:
+    """Make the branch's end of the line to head office; it connects when it is started."""
+    from edge_agent.uplink import Uplink
+
+    return Uplink(outbox, config.uplink)
+
+
+def open_source(config: Config, source: Source) -> FileSource:
+    """Open a source of the configuration."""
+    from edge_agent.audio.file import FileSource
+
+    match source.kind:
+        case SourceKind.FILE:
+            return FileSource(
+                Path(source.path),
+                chunk_ms=_chunk_ms(config, source.realtime),
+                speakers=source.speakers,
+                realtime=source.realtime,
+                name=source.name,
+                customer_id=source.customer_id or None,
+            )
+
+
+def _chunk_ms(config: Config, realtime: bool) -> int:
+    """Return the length of chunks: nobody waits for a piece of a file, and longer ones halve the cost of the VAD."""
+    return config.hear.chunk_ms if realtime else max(config.hear.chunk_ms, _FILE_CHUNK_MS)

@@ -1,0 +1,163 @@
+"""The one opener of databases, shared by the store and the hub.
+
+SQLite before 3.51.3 can corrupt a WAL database when the log is reset, so the newer SQLite inside `pysqlite3` is used
+wherever that package is installed: sqlite-utils picks it, and this module takes the driver from sqlite-utils, so both
+always speak to the same library. Every condition of the file that a person can mend (locked, read-only, full, damaged,
+no database at all) is raised as a `StoreError` with a remedy; faults of the program pass as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from errno import EISDIR
+from stat import S_ISDIR
+from typing import TYPE_CHECKING, Any
+
+import sqlite_utils
+
+from edge_agent.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+else:
+    from sqlite_utils.utils import sqlite3
+
+SAFE_VERSION = (3, 51, 3)
+BUSY_TIMEOUT_S = 5.0
+
+Error = sqlite3.Error
+Connection = sqlite3.Connection
+
+
+def sqlite_version() -> tuple[int, ...]:
+    """Return the version of the SQLite library in use; below `SAFE_VERSION` a WAL database is at risk."""
+    return tuple(int(part) for part in sqlite3.sqlite_version.split("."))
+
+
+class Database(sqlite_utils.Database):
+    """An open database file: what sqlite-utils offers, transactions that hold the write lock, errors in words."""
+
+    def __init__(self, connection: Connection, path: Path) -> None:
+        super().__init__(connection, execute_plugins=False)
+        self.path = path
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Hold the write lock from the start (`BEGIN IMMEDIATE`), commit at the end, roll back on any error.
+
+        Inside another transaction it is a savepoint.
+
+        Raises:
+            StoreError: the file is locked, read-only, damaged, or the disk is full.
+        """
+        with in_words(self.path):
+            if self.conn.in_transaction:
+                with self.atomic():
+                    yield self.conn
+                return
+            self.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.conn
+                self.conn.execute("COMMIT")
+            except BaseException:
+                self.rollback()
+                raise
+
+    def rows(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Return every row of a query at once, so that no read transaction stays open.
+
+        Raises:
+            StoreError: the file can't be read.
+        """
+        with in_words(self.path):
+            return self.conn.execute(sql, values).fetchall()
+
+    def value(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> Any:
+        """Return the first column of a query's first row, or None without a row."""
+        rows = self.rows(sql, values)
+        return rows[0][0] if rows else None
+
+
+def open_database(path: Path, *, readonly: bool = False, any_thread: bool = False) -> Database:
+    """Open a database file in WAL mode with `synchronous=FULL`, a busy timeout and foreign keys.
+
+    For writing, the file and its folder are created where they are missing, open to their owner only. With
+    `any_thread` several threads may use the connection, one at a time: the caller holds a lock around it.
+
+    Raises:
+        StoreError: the file can't be opened, or is no database.
+    """
+    _find(path) if readonly else _create(path)
+    address = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rw'}"
+    with in_words(path):
+        connection = sqlite3.connect(
+            address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=not any_thread
+        )
+        try:
+            if not readonly:
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            return Database(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+
+
+@contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """Turn what SQLite says about the condition of a file into a `StoreError`."""
+    try:
+        yield
+    except Error as error:
+        # The low byte is the primary result code: https://www.sqlite.org/rescode.html
+        said = _WORDS.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF)
+        if said is None:
+            raise
+        what, remedy = said
+        raise StoreError(f"{what} ({error})", where=str(path), remedy=remedy) from error
+
+
+_ACCESS = "let the user that runs this own the file and its folder, on a disk that is mounted for writing"
+_ASIDE = "stop what uses it, move the file aside, and a new one is made at the next start"
+_WORDS = {
+    3: ("no permission for the database", _ACCESS),
+    5: ("the database is locked by another process", "wait for it, or see who holds it with `fuser -v` and the file"),
+    6: ("the database is locked by another connection", "close what else uses it"),
+    8: ("the database is read-only", _ACCESS),
+    10: ("the disk failed to read or write", "see `dmesg` and `df` for this disk"),
+    11: ("the database is damaged", _ASIDE),
+    13: ("the disk is full", "free some space with `df` as a guide; what was stored before is whole"),
+    14: ("the database can't be opened", _ACCESS),
+    26: ("this file is not a database", f"name another file in the configuration, or {_ASIDE}"),
+}
+
+
+def _find(path: Path) -> None:
+    # Never by opening it: closing a second descriptor would drop the locks that this process holds on the file.
+    try:
+        if S_ISDIR(path.stat().st_mode):
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+    except FileNotFoundError as error:
+        raise StoreError(
+            "no such database",
+            where=str(path),
+            remedy="it is made at the first `edge-agent run` (at head office `edge-agent hub run`)",
+        ) from error
+    except OSError as error:
+        raise StoreError(f"the database can't be opened ({error.strerror})", where=str(path), remedy=_ACCESS) from error
+
+
+def _create(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)
+    except OSError as error:
+        raise StoreError(
+            f"the database can't be created ({error.strerror})", where=str(path), remedy=_ACCESS
+        ) from error

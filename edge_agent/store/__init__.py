@@ -1,0 +1,11 @@
+"""The keep: one transaction, after which nothing is lost.
+
+`Store` is the database; `Keeper` is the one thread that writes it. Calls, transcripts and events go in together, and
+every event waits in the outbox until head office has acknowledged it.
+"""
+
+from edge_agent.store.database import Store
+from edge_agent.store.keeper import Keeper
+from edge_agent.store.rows import Counts, Ended, OutboxRow, State, StoredEvent
+
+__all__ = ["Counts", "Ended", "Keeper", "OutboxRow", "State", "Store", "StoredEvent"]

@@ -1,0 +1,253 @@
+"""The keep: calls, what was said in them, the events, and the outbox that head office is told from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from edge_agent.sqlite import Connection, Database, open_database
+from edge_agent.store import columns
+from edge_agent.store.rows import Counts, Ended, OutboxRow, State, StoredEvent
+from edge_agent.store.schema import check, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from edge_agent.event import Event
+    from edge_agent.types import Call, Transcript
+
+PAGE = 500  # rows read at once: no reader holds a snapshot for long, so the log can always be checkpointed
+
+_EVENTS = """
+    SELECT events.sequence, body, state, acknowledged_at, reason FROM events JOIN outbox USING (sequence)
+    WHERE {where} ORDER BY events.sequence LIMIT :page"""
+
+
+class Store:
+    """One open database of the branch.
+
+    A store belongs to the thread that opened it; one process writes at a time. After `keep` has returned, what it was
+    given is on the disk; if it raises, nothing of it is.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.epoch: str = database.value("SELECT value FROM meta WHERE key = 'epoch'")
+
+    @classmethod
+    def open(cls, path: Path, *, readonly: bool = False, any_thread: bool = False) -> Self:
+        """Open the database; for writing it is created, or brought up to date, where needed.
+
+        `any_thread` is as in `edge_agent.sqlite.open_database`.
+
+        Raises:
+            StoreError: the file is missing (for reading), locked, read-only, damaged, foreign, or of a later version.
+        """
+        database = open_database(path, readonly=readonly, any_thread=any_thread)
+        try:
+            (check if readonly else migrate)(database)
+            return cls(database)
+        except BaseException:
+            database.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; what is not committed is rolled back."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        """Use the store until the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Make several writes one commit (see `Database.transaction`)."""
+        return self.database.transaction()
+
+    def keep(
+        self,
+        *,
+        calls: Iterable[Call] = (),
+        transcripts: Iterable[Transcript] = (),
+        events: Iterable[Event] = (),
+        ended: Iterable[Ended] = (),
+    ) -> int:
+        """Keep all of it in one transaction and return the last sequence of the outbox.
+
+        What is stored already (the call or the event by id, the transcript by call, start and channel) stays as it is
+        and takes no sequence.
+
+        Raises:
+            StoreError: nothing was kept, because of the file or the disk.
+        """
+        with self.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO calls (id, source, started_at, speakers, file, customer_id) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                map(columns.call_row, calls),
+            )
+            connection.executemany(
+                "INSERT INTO utterances (call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms,"
+                " confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                map(columns.transcript_row, transcripts),
+            )
+            # `ON CONFLICT DO NOTHING` would use up a sequence for an event that is there already; head office counts
+            # on sequences without holes.
+            connection.executemany(
+                "INSERT INTO events (id, type, time, subject, node, severity, body)"
+                " SELECT :id, :type, :time, :subject, :node, :severity, :body"
+                " WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = :id)",
+                map(columns.event_row, events),
+            )
+            connection.executemany(
+                "UPDATE calls SET end_ms = ?, reason = ? WHERE id = ?",
+                ((end.end_ms, end.reason, end.call_id) for end in ended),
+            )
+            return self.last()
+
+    # ---- the outbox
+
+    def last(self) -> int:
+        """Return the highest sequence that was ever given out; 0 before the first."""
+        return self.database.value("SELECT seq FROM sqlite_sequence WHERE name = 'events'") or 0
+
+    def acknowledged(self) -> int:
+        """Return the watermark: every sequence up to it is settled (acknowledged or rejected)."""
+        first = self.database.value("SELECT min(sequence) FROM outbox WHERE state = 'waiting'")
+        return self.last() if first is None else first - 1
+
+    def pending(self, after: int, limit: int) -> list[OutboxRow]:
+        """Return up to `limit` waiting events with a sequence above `after`, in order."""
+        rows = self.database.rows(
+            "SELECT sequence, id, body FROM outbox JOIN events USING (sequence)"
+            " WHERE state = 'waiting' AND sequence > ? ORDER BY sequence LIMIT ?",
+            [after, limit],
+        )
+        return [OutboxRow(*row) for row in rows]
+
+    def acknowledge(self, through: int, rejected: Mapping[int, str] | None = None) -> None:
+        """Settle every waiting event up to and including sequence `through`.
+
+        `rejected` maps the sequences among them that head office put aside to its reasons.
+
+        Raises:
+            StoreError: nothing was settled, because of the file or the disk.
+        """
+        now = columns.time(datetime.now(UTC))
+        with self.transaction() as connection:
+            connection.executemany(
+                "UPDATE outbox SET state = 'rejected', acknowledged_at = ?, reason = ?"
+                " WHERE state = 'waiting' AND sequence = ? AND sequence <= ?",
+                ((now, reason, sequence, through) for sequence, reason in (rejected or {}).items()),
+            )
+            connection.execute(
+                "UPDATE outbox SET state = 'acknowledged', acknowledged_at = ?"
+                " WHERE state = 'waiting' AND sequence <= ?",
+                [now, through],
+            )
+
+    def rewind(self, through: int) -> None:
+        """Let every event above sequence `through` wait again: head office was restored and knows no later one.
+
+        Raises:
+            StoreError: nothing was changed, because of the file or the disk.
+        """
+        with self.transaction() as connection:
+            connection.execute(
+                "UPDATE outbox SET state = 'waiting', acknowledged_at = NULL, reason = NULL"
+                " WHERE sequence > ? AND state <> 'waiting'",
+                [through],
+            )
+
+    def counts(self) -> Counts:
+        """Count the events, and those in each state."""
+        by_state = dict(self.database.rows("SELECT state, count(*) FROM outbox GROUP BY state"))
+        return Counts(sum(by_state.values()), *(by_state.get(state.value, 0) for state in State))
+
+    def prune(self, before: datetime) -> int:
+        """Remove the events that were acknowledged before a time and return how many; all others stay.
+
+        Raises:
+            StoreError: nothing was removed, because of the file or the disk.
+        """
+        with self.transaction() as connection:
+            return connection.execute(
+                "DELETE FROM events WHERE sequence IN"
+                " (SELECT sequence FROM outbox WHERE state = 'acknowledged' AND acknowledged_at < ?)",
+                [columns.time(before)],
+            ).rowcount
+
+    # ---- for people
+
+    def events(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002
+        node: str | None = None,
+        subject: str | None = None,
+        severity: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: int = 0,
+        limit: int | None = None,
+        newest: bool = False,
+    ) -> Iterator[StoredEvent]:
+        """Yield the events that match everything given, in order of sequence.
+
+        `since` is inclusive, `until` exclusive, `after` a sequence. `limit` takes the first so many, with `newest` the
+        last so many.
+        """
+        given = {"type": type, "node": node, "subject": subject, "severity": severity}
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        tests = ["events.sequence > :after", *(f"{name} = :{name}" for name in values)]
+        values |= {"after": after, "page": PAGE}
+        if since is not None:
+            tests.append("time >= :since")
+            values["since"] = columns.time(since)
+        if until is not None:
+            tests.append("time < :until")
+            values["until"] = columns.time(until)
+        where = " AND ".join(tests)
+        left = limit
+        if newest and left is not None:
+            first = self.database.value(
+                f"SELECT sequence FROM events WHERE {where} ORDER BY sequence DESC LIMIT 1 OFFSET :skip",  # noqa: S608
+                values | {"skip": max(left - 1, 0)},
+            )
+            values["after"] = first - 1 if first else after
+        while left is None or left > 0:
+            page = self.database.rows(
+                _EVENTS.format(where=where), values | {"page": PAGE if left is None else min(PAGE, left)}
+            )
+            if not page:
+                return
+            yield from map(columns.stored, page)
+            values["after"] = page[-1][0]
+            left = None if left is None else left - len(page)
+
+    def event(self, id: str) -> StoredEvent | None:  # noqa: A002
+        """Return one event by its id."""
+        rows = self.database.rows(_EVENTS.format(where="id = :id"), {"id": id, "page": 1})
+        return columns.stored(rows[0]) if rows else None
+
+    def calls(self) -> list[tuple[Call, Ended | None]]:
+        """Return every call in order of its start, with its end if it has ended."""
+        rows = self.database.rows(
+            "SELECT id, source, started_at, speakers, file, customer_id, end_ms, reason FROM calls"
+            " ORDER BY started_at, id"
+        )
+        return [(columns.call(row), None if row[6] is None else Ended(row[0], row[6], row[7])) for row in rows]
+
+    def transcripts(self, call_id: str) -> list[Transcript]:
+        """Return what was said in a call, in order of start."""
+        rows = self.database.rows(
+            "SELECT call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms, confidence FROM utterances"
+            " WHERE call_id = ? ORDER BY start_ms, channel",
+            [call_id],
+        )
+        return [columns.transcript(row) for row in rows]

@@ -1,0 +1,78 @@
+"""What spelling may differ in without being another word: width, case, and blanks around letters and digits.
+
+The normalised text is shorter than the original where blanks were dropped, so it carries the way back to it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_agent.phonetics import HANZI
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+_WIDE = re.compile("[\uff01-\uff5e\u3000]")
+# A recognizer spells acronyms apart and sets them off from Chinese (`G M P 认证`); a blank between two Chinese
+# characters, or beside punctuation, is a pause and stays.
+_BLANK = re.compile(rf"(?<=[0-9A-Z])[ \t]+(?=[0-9A-Z]|{HANZI.pattern})|(?<={HANZI.pattern})[ \t]+(?=[0-9A-Z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """A text as it is matched: half width, upper case, without blanks around letters and digits.
+
+    `origin[k]` is the index in `original` of the character that `text[k]` stands for; it grows strictly.
+    """
+
+    original: str
+    text: str
+    origin: Sequence[int]
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Return the half-open span of `original` that `text[start:end]` (not empty) stands for."""
+        return self.origin[start], self.origin[end - 1] + 1
+
+    def whole(self, start: int, end: int) -> bool:
+        """Tell whether `text[start:end]` cuts no word of letters and no number of the original in two."""
+        first, last = self.span(start, end)
+        return not (_joined(self.original, first) or _joined(self.original, last))
+
+
+def normalise(original: str) -> Normalised:
+    """Normalise a text for matching, keeping the way back to it."""
+    text = original.translate(_NARROW) if _WIDE.search(original) else original
+    text = _upper(text)
+    kept: list[str] = []
+    origin: list[int] = []
+    done = 0
+    for blank in _BLANK.finditer(text):
+        kept.append(text[done : blank.start()])
+        origin.extend(range(done, blank.start()))
+        done = blank.end()
+    if not done:
+        return Normalised(original, text, range(len(text)))
+    kept.append(text[done:])
+    origin.extend(range(done, len(text)))
+    return Normalised(original, "".join(kept), origin)
+
+
+def _upper(text: str) -> str:
+    upper = text.upper()
+    if len(upper) == len(text):
+        return upper
+    # A few letters have no single capital (ß → SS); they stay, so that offsets do.
+    return "".join(capital if len(capital := char.upper()) == 1 else char for char in text)
+
+
+def _joined(text: str, at: int) -> bool:
+    """Tell whether the characters before and after the gap `at` belong to one word of letters or one number."""
+    if not 0 < at < len(text):
+        return False
+    before, after = text[at - 1].translate(_NARROW), text[at].translate(_NARROW)
+    if not (before.isascii() and after.isascii()):
+        return False
+    return (before.isalpha() and after.isalpha()) or (before.isdigit() and after.isdigit())

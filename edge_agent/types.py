@@ -1,0 +1,172 @@
+"""The nouns of the house: frozen values that pass from room to room.
+
+Times are whole milliseconds since the call began, counted in samples of 16 kHz audio and never read off a clock. The
+wall clock stamps a call once, in `Call.started_at`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # numpy is heavy, and `--help` must answer at once
+    from datetime import datetime
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Samples = NDArray[np.float32]
+
+SAMPLE_RATE_HZ = 16_000
+SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
+
+
+class Speaker(StrEnum):
+    """Who speaks on a leg."""
+
+    AGENT = "agent"
+    CUSTOMER = "customer"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One conversation.
+
+    `speakers` names the party on each channel, in channel order; its length is the number of channels that are heard.
+    `file` is the recording the call is read from, if it is read from one.
+    """
+
+    id: str
+    source: str
+    started_at: datetime
+    speakers: tuple[Speaker, ...]
+    file: str | None = None
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Audio as a source delivers it.
+
+    `samples` is float32 of shape (channels, n) at 16 kHz within [-1, 1]; `start` is the index of its first sample since
+    the call began.
+    """
+
+    start: int
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Audio that was not heard, and why."""
+
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What the VAD cuts out of one channel; the unit of recognition.
+
+    `samples` is float32 of shape (n,) at 16 kHz. `forced` says that it was cut because it grew too long, not because
+    the speaker paused.
+    """
+
+    call_id: str
+    channel: int
+    speaker: Speaker
+    start_ms: int
+    end_ms: int
+    samples: Samples
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the recognizer made of an utterance; `confidence` in 0…1 is the mean probability of its tokens."""
+
+    text: str
+    confidence: float
+    no_speech: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TermHit:
+    """A dictionary term found in a text.
+
+    `at` is the half-open span of characters in the corrected text; `via` is `exact`, `alias`, `phonetic` or `audio`;
+    `heard` is what the recognizer wrote there; `score` in 0…1 is 1 for what was written as the dictionary has it.
+    """
+
+    term: str
+    at: tuple[int, int]
+    via: str
+    heard: str
+    score: float
+    category: str = ""
+    pack: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The final text of an utterance: `heard` by the recognizer, `text` after the dictionary's corrections.
+
+    `turn` counts turns of the call from 0: it grows whenever the other party starts to speak.
+    """
+
+    call_id: str
+    channel: int
+    speaker: Speaker
+    turn: int
+    start_ms: int
+    end_ms: int
+    heard: str
+    text: str
+    terms: tuple[TermHit, ...] = ()
+    confidence: float = 1.0
+
+
+class Step(StrEnum):
+    """What happened to a node: the last part of an event's type (`edge.node.<step>`)."""
+
+    RAISED = "raised"
+    REPEATED = "repeated"
+    ANSWERED = "answered"
+    CLOSED = "closed"
+    DEFERRED = "deferred"
+    REOPENED = "reopened"
+    UNRESOLVED = "unresolved"
+    RETRACTED = "retracted"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A moment that matters, with its evidence; it becomes an event.
+
+    `case` ties the steps of one objection together. `by` names the rule or the classifier that fired
+    (`rule:<rule id>`). `turn` is None for what no single turn shows (process nodes).
+    """
+
+    step: Step
+    node: str
+    speaker: Speaker
+    quote: str
+    start_ms: int
+    end_ms: int
+    confidence: float
+    by: str
+    turn: int | None = None
+    case: str | None = None
+    severity: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Which dictionary, rules and model judged; content hashes or names, they travel with every event."""
+
+    dictionary: str = ""
+    rules: str = ""
+    model: str = ""

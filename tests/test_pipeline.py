@@ -1,0 +1,235 @@
+"""The corridor with real parts: decoder, VAD, model, dictionary and rules."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from edge_agent import rooms
+from edge_agent.audio.file import FileSource
+from edge_agent.config import Config
+from edge_agent.errors import AudioError
+from edge_agent.hearing import Closed, Missed, Opened, Spoken
+from edge_agent.pipeline import Corridor, Knowledge, Outcome
+from edge_agent.types import SAMPLES_PER_MS, Call, Chunk, Gap, Hypothesis, Speaker
+from tests.conftest import TOP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from edge_agent.asr import Engine
+    from edge_agent.types import Samples
+
+CONFIG = Config()
+DEMO = TOP / "edge_agent/data/demo.opus"
+TUTORING = TOP / "tests/data/calls/tutoring.opus"
+
+
+@pytest.fixture(scope="module")
+def knowledge() -> Knowledge:
+    return rooms.open_knowledge(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return rooms.open_engine(CONFIG)
+
+
+class Scripted:
+    """A recognizer that says the next line of a script, and waits at a gate if it is given one."""
+
+    name = "scripted@1"
+
+    def __init__(self, lines: Sequence[str], gate: threading.Event | None = None) -> None:
+        self.batches: list[int] = []
+        self._lines = iter(lines)
+        self._gate = gate
+
+    def transcribe(self, samples: Sequence[Samples]) -> list[Hypothesis]:
+        if self._gate is not None:
+            self._gate.wait(30)
+        self.batches.append(len(samples))
+        return [Hypothesis(next(self._lines, ""), 0.9) for _ in samples]
+
+
+class Played:
+    """A source that plays a call from memory; live, if it is told to."""
+
+    def __init__(self, items: Sequence[Chunk | Gap], *, live: bool = False, breaks: bool = False) -> None:
+        self.call = Call("played", "memory", datetime(2026, 1, 5, tzinfo=UTC), (Speaker.AGENT, Speaker.CUSTOMER))
+        self.live = live
+        self.closed = threading.Event()
+        self._items = items
+        self._breaks = breaks
+
+    def __iter__(self) -> Iterator[Chunk | Gap]:
+        yield from self._items
+        if self._breaks:
+            raise AudioError("the line broke", where="memory", remedy="plug it in")
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def open_when_heard(source: Played, gate: threading.Event) -> None:
+    """Let recognition go on only when the source has been heard to its end."""
+
+    def wait() -> None:
+        source.closed.wait(30)
+        gate.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def outcomes(corridor: Corridor) -> list[Outcome]:
+    corridor.close()
+    return list(corridor.outcomes())
+
+
+def chunks(path: Path) -> list[Chunk | Gap]:
+    return list(FileSource(path, chunk_ms=100))
+
+
+def test_every_node_of_the_demo_call_is_found_from_its_audio(engine: Engine, knowledge: Knowledge) -> None:
+    written = json.loads(DEMO.with_suffix(".json").read_text(encoding="utf-8"))
+    corridor = Corridor(engine, knowledge, rooms.corridor_settings(CONFIG))
+    corridor.attach(FileSource(DEMO))
+    came = outcomes(corridor)
+
+    raised = [finding.node for outcome in came for finding in outcome.findings if finding.step == "raised"]
+    expected = {node for turn in written["turns"] for node in turn["nodes"]}
+    assert expected <= set(raised)
+    assert {node for node in raised if node.startswith("compliance.")} == {"compliance.rebate"}
+    price = [finding.step for outcome in came for finding in outcome.findings if finding.node == "objection.price"]
+    assert price[0] == "raised"
+    assert price[-1] == "closed"
+    terms = {hit.term for outcome in came if outcome.transcript for hit in outcome.transcript.terms}
+    assert {"GMP认证", "一致性评价", "集采目录编码"} <= terms
+    assert sum(outcome.transcript is not None for outcome in came) >= len(written["turns"])
+
+
+def test_a_call_is_opened_first_and_ended_last(engine: Engine, knowledge: Knowledge) -> None:
+    corridor = Corridor(engine, knowledge, rooms.corridor_settings(CONFIG))
+    corridor.attach(FileSource(TUTORING))
+    came = outcomes(corridor)
+    kinds = [event.type for outcome in came for event in outcome.events]
+    assert kinds[0] == "edge.call.started"
+    assert kinds[-1] == "edge.call.ended"
+    assert kinds.count("edge.call.ended") == 1
+    ended = came[-1].events[-1]
+    assert ended.data["end_ms"] == pytest.approx(31_700, abs=200)
+    assert ended.data["utterances"] == sum(outcome.transcript is not None for outcome in came)
+    versions = {json.dumps(event.data["versions"]) for outcome in came for event in outcome.events}
+    assert len(versions) == 1
+    assert all(json.loads(versions.pop()).values())
+
+
+def test_turns_grow_when_the_other_party_speaks(knowledge: Knowledge) -> None:
+    corridor = Corridor(Scripted(["话"] * 50), knowledge, rooms.corridor_settings(CONFIG))
+    corridor.attach(Played(chunks(TUTORING)))
+    spoken = [outcome.transcript for outcome in outcomes(corridor) if outcome.transcript]
+    turns = [(transcript.speaker, transcript.turn) for transcript in spoken]
+    assert turns[0][1] == 0
+    for (speaker, turn), (next_speaker, next_turn) in itertools.pairwise(turns):
+        assert next_turn == turn + (speaker != next_speaker)
+
+
+def test_utterances_share_batches_where_recognition_is_behind(knowledge: Knowledge) -> None:
+    gate = threading.Event()
+    engine = Scripted(["话"] * 50, gate)
+    corridor = Corridor(engine, knowledge, rooms.corridor_settings(CONFIG))
+    source = Played(chunks(DEMO))
+    corridor.attach(source)
+    open_when_heard(source, gate)
+    outcomes(corridor)
+    assert max(engine.batches) == CONFIG.model.batch
+
+
+def test_a_live_source_that_finds_the_door_full_loses_speech_but_says_so(knowledge: Knowledge) -> None:
+    gate = threading.Event()
+    narrow = replace(rooms.corridor_settings(CONFIG), queue_utterances=2, batch=1)
+    corridor = Corridor(Scripted(["话"] * 50, gate), knowledge, narrow)
+    source = Played(chunks(DEMO), live=True)
+    corridor.attach(source)
+    open_when_heard(source, gate)
+    came = outcomes(corridor)
+    gaps = [event for outcome in came for event in outcome.events if event.type == "edge.audio.gap"]
+    heard = sum(isinstance(outcome.item, Spoken) for outcome in came)
+    assert gaps
+    assert {gap.data["reason"] for gap in gaps} == {"recognition was behind"}
+    whole = Corridor(Scripted([]), knowledge, rooms.corridor_settings(CONFIG))
+    whole.attach(Played(chunks(DEMO)))
+    assert heard + len(gaps) == sum(isinstance(outcome.item, Spoken) for outcome in outcomes(whole))
+    assert isinstance(came[-1].item, Closed)
+
+
+def test_a_file_waits_at_a_full_door_and_loses_nothing(knowledge: Knowledge) -> None:
+    narrow = replace(rooms.corridor_settings(CONFIG), queue_utterances=1, batch=1)
+    corridor = Corridor(Scripted(["话"] * 50), knowledge, narrow)
+    corridor.attach(Played(chunks(TUTORING)))
+    came = outcomes(corridor)
+    assert not [outcome for outcome in came if isinstance(outcome.item, Missed)]
+    assert sum(outcome.transcript is not None for outcome in came) >= 6
+
+
+def test_a_source_that_breaks_ends_its_call_and_no_other(knowledge: Knowledge) -> None:
+    corridor = Corridor(Scripted(["话"] * 50), knowledge, rooms.corridor_settings(CONFIG))
+    corridor.attach(Played(chunks(TUTORING)[:120], breaks=True))
+    corridor.attach(FileSource(TUTORING))
+    came = outcomes(corridor)
+    closed = {outcome.item.call.id: outcome.item for outcome in came if isinstance(outcome.item, Closed)}
+    assert len(closed) == 2
+    broken = closed.pop("played")
+    assert isinstance(broken.error, AudioError)
+    assert broken.reason == "error"
+    (other,) = closed.values()
+    assert other.reason == "end of source"
+    assert broken.end_ms == pytest.approx(12_000, abs=100)
+
+
+def test_stop_judges_what_was_heard(knowledge: Knowledge) -> None:
+    corridor = Corridor(Scripted(["太贵了，能不能便宜一点"] * 50), knowledge, rooms.corridor_settings(CONFIG))
+    corridor.attach(FileSource(DEMO, realtime=True))
+    seen: list[Outcome] = []
+    for outcome in corridor.outcomes():
+        seen.append(outcome)
+        if outcome.transcript is not None:
+            corridor.stop()
+    assert isinstance(seen[0].item, Opened)
+    assert isinstance(seen[-1].item, Closed)
+    assert seen[-1].item.reason == "stopped"
+    assert seen[-1].item.end_ms < 30_000
+
+
+def test_gaps_of_the_source_are_recorded_and_keep_the_time(knowledge: Knowledge) -> None:
+    silence = np.zeros((2, 16_000), np.float32)
+    items: list[Chunk | Gap] = [Chunk(0, silence), Gap(1000, 4000, "device was unplugged"), Chunk(64_000, silence)]
+    corridor = Corridor(Scripted([]), knowledge, rooms.corridor_settings(CONFIG))
+    corridor.attach(Played(items))
+    came = outcomes(corridor)
+    (gap,) = [event for outcome in came for event in outcome.events if event.type == "edge.audio.gap"]
+    assert (gap.data["start_ms"], gap.data["end_ms"], gap.data["reason"]) == (1000, 4000, "device was unplugged")
+    assert came[-1].events[-1].data["end_ms"] == 80_000 // SAMPLES_PER_MS
+
+
+def test_a_new_dictionary_serves_the_running_call(knowledge: Knowledge) -> None:
+    from edge_agent.terms import Dictionary
+
+    corridor = Corridor(Scripted(["GMP认证"] * 50), knowledge, rooms.corridor_settings(CONFIG))
+    corridor.attach(Played(chunks(TUTORING)))
+    corridor.close()
+    found = []
+    for outcome in corridor.outcomes():
+        if outcome.transcript is not None:
+            found.append(len(outcome.transcript.terms))
+            corridor.knowledge = replace(knowledge, dictionary=Dictionary.compile([]))
+    assert found[0] == 1
+    assert set(found[1:]) == {0}
