@@ -53,7 +53,7 @@ def transcribe(
             if as_json:
                 emit(show.utterance_json(transcript, str(path)))
             else:
-                screen.print(show.transcript_line(transcript))
+                screen.print(show.transcript_line(transcript), soft_wrap=True)
 
     _each(files, given, speakers, hear)
 

@@ -171,7 +171,6 @@ class _Screen:
                 }
             )
             return
-        console().print(show.node_table(self.findings))
         console().print(self._table(events, latency, factor, audio_s, realtime))
 
     def _table(
@@ -181,12 +180,12 @@ class _Screen:
 
         from edge_agent.cli import show
 
-        states = [state["state"] for state in show.node_states(self.findings)]
         table = Table(title="The call", title_justify="left", show_header=False)
         table.add_row("audio", f"{audio_s:.1f} s")
         table.add_row("utterances", str(self.utterances))
+        nodes = show.node_states(self.findings)
         table.add_row(
-            "nodes", f"{len(states)}: " + ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+            "nodes", "\n".join(f"{show.node_name(n['node'])} {n['node']}: {n['state']}" for n in nodes) or "none"
         )
         table.add_row("events stored", str(events["stored"]))
         table.add_row("events acknowledged by the hub", str(events["acknowledged"]))

@@ -65,8 +65,8 @@ def _show(call: Script, knowledge: Knowledge, screen: Console) -> None:
     all_findings = []
     for transcript, findings in script.judge(call, knowledge):
         if transcript is not None:
-            screen.print(show.transcript_line(transcript))
+            screen.print(show.transcript_line(transcript), soft_wrap=True)
         for finding in findings:
-            screen.print(show.finding_line(finding))
+            screen.print(show.finding_line(finding), soft_wrap=True)
         all_findings += findings
     screen.print(show.node_table(all_findings))

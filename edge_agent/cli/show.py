@@ -79,9 +79,9 @@ def finding_line(finding: Finding) -> Text:
 def show(console: Console, outcome: Outcome) -> None:
     """Print what came of one item."""
     if outcome.transcript is not None:
-        console.print(transcript_line(outcome.transcript))
+        console.print(transcript_line(outcome.transcript), soft_wrap=True)
     for finding in outcome.findings:
-        console.print(finding_line(finding))
+        console.print(finding_line(finding), soft_wrap=True)
 
 
 def emit_outcome(outcome: Outcome) -> None:
