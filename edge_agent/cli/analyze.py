@@ -15,10 +15,14 @@ from edge_agent.cli.out import AsJson, ConfigFile, console, emit, report, settin
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.console import Console
+
     from edge_agent.config import Config
     from edge_agent.errors import EdgeError
     from edge_agent.pipeline import Outcome
     from edge_agent.types import Finding, Speaker, Transcript
+
+    Hear = Callable[[Path, Iterator[Outcome], Console], None]
 
 Files = Annotated[list[Path], typer.Argument(help="Recordings: any file with sound, mono or one party a channel.")]
 Packs = Annotated[list[str] | None, typer.Option("--pack", "-p", help="Dictionary pack; may be given several times.")]
@@ -42,9 +46,8 @@ def transcribe(
 ) -> None:
     """Write down what was said in recordings, in order of start, with the dictionary's terms."""
     given = _settings(config, pack, model)
-    screen = console()
 
-    def hear(path: Path, outcomes: Iterator[Outcome]) -> None:
+    def hear(path: Path, outcomes: Iterator[Outcome], screen: Console) -> None:
         from edge_agent.cli import show
 
         if not as_json and len(files) > 1:
@@ -55,7 +58,7 @@ def transcribe(
             else:
                 screen.print(show.transcript_line(transcript), soft_wrap=True)
 
-    _each(files, given, speakers, hear)
+    _each(files, given, speakers, hear, as_json=as_json)
 
 
 def analyze(
@@ -68,9 +71,8 @@ def analyze(
 ) -> None:
     """Write down what was said and find the moments that matter; prints utterances and events as they come."""
     given = _settings(config, pack, model)
-    screen = console()
 
-    def hear(path: Path, outcomes: Iterator[Outcome]) -> None:
+    def hear(path: Path, outcomes: Iterator[Outcome], screen: Console) -> None:
         from edge_agent.cli import show
 
         findings: list[Finding] = []
@@ -85,7 +87,7 @@ def analyze(
         if not as_json:
             screen.print(show.node_table(findings))
 
-    _each(files, given, speakers, hear)
+    _each(files, given, speakers, hear, as_json=as_json)
 
 
 def _settings(path: Path | None, packs: list[str] | None, model: str) -> Config:
@@ -97,7 +99,7 @@ def _settings(path: Path | None, packs: list[str] | None, model: str) -> Config:
     return given
 
 
-def _each(files: list[Path], config: Config, speakers: str, hear: Callable[[Path, Iterator[Outcome]], None]) -> None:
+def _each(files: list[Path], config: Config, speakers: str, hear: Hear, *, as_json: bool) -> None:
     """Hear each file; one that fails is reported and does not keep the others from being heard."""
     from edge_agent import rooms
     from edge_agent.errors import EdgeError
@@ -110,13 +112,16 @@ def _each(files: list[Path], config: Config, speakers: str, hear: Callable[[Path
         try:
             source = rooms.open_file(config, path, legs)
             corridor = Corridor(engine, knowledge, rooms.corridor_settings(config))
-            with _progress(path.name, source.duration_ms) as advance:
+            broken: list[EdgeError] = []
+            with _progress(path.name, source.duration_ms, as_json=as_json) as (screen, advance):
                 corridor.attach(source)
                 corridor.close()
                 try:
-                    hear(path, _watched(corridor.outcomes(), advance))
+                    hear(path, _watched(corridor.outcomes(), advance, broken), screen)
                 finally:
                     corridor.stop()
+            if broken:  # told last, so that what was heard until then is printed first
+                raise broken[0]
         except EdgeError as error:
             if len(files) == 1:
                 raise
@@ -126,8 +131,8 @@ def _each(files: list[Path], config: Config, speakers: str, hear: Callable[[Path
         raise typer.Exit(failure.exit_code)
 
 
-def _watched(outcomes: Iterator[Outcome], advance: Callable[[int], None]) -> Iterator[Outcome]:
-    """Pass outcomes on, move the progress bar, and raise what ended the call early."""
+def _watched(outcomes: Iterator[Outcome], advance: Callable[[int], None], broken: list[EdgeError]) -> Iterator[Outcome]:
+    """Pass outcomes on, move the progress bar, and note what ended the call early."""
     from edge_agent.hearing import Closed
 
     for outcome in outcomes:
@@ -135,7 +140,7 @@ def _watched(outcomes: Iterator[Outcome], advance: Callable[[int], None]) -> Ite
         if outcome.transcript is not None:
             advance(outcome.transcript.end_ms)
         if isinstance(outcome.item, Closed) and outcome.item.error is not None:
-            raise outcome.item.error
+            broken.append(outcome.item.error)
 
 
 def _by_start(outcomes: Iterator[Outcome], longest_ms: int) -> Iterator[Transcript]:
@@ -167,15 +172,17 @@ def _legs(speakers: str) -> list[Speaker]:
 
 
 @contextmanager
-def _progress(name: str, duration_ms: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error, where a person watches."""
-    screen = console(stderr=True)
-    if not screen.is_terminal or duration_ms is None:
-        yield lambda ms: None
+def _progress(name: str, duration_ms: int | None, *, as_json: bool) -> Iterator[tuple[Console, Callable[[int], None]]]:
+    """Show a progress bar where a person watches; yields where to print lines, and what moves the bar."""
+    screen = console()
+    # Bar and lines must share a console where they share a terminal, or they overwrite each other.
+    bar = screen if screen.is_terminal else console(stderr=True)
+    if not bar.is_terminal or duration_ms is None or (as_json and screen.is_terminal):
+        yield screen, lambda ms: None
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns: list[Any] = [TextColumn(name), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=screen, transient=True) as progress:
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=bar, transient=True) as progress:
         task = progress.add_task(name, total=duration_ms)
-        yield lambda ms: progress.update(task, completed=ms)
+        yield screen, lambda ms: progress.update(task, completed=ms)
