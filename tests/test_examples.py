@@ -1,0 +1,42 @@
+"""The example sentences: data that admins extend and that classifiers are trained on."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from edge_agent.nodes import catalogue
+from tests.conftest import TOP
+
+FILES = sorted((TOP / "dictionaries/nodes/examples").glob("*.tsv"))
+KNOWN = {node for node in catalogue if not node.startswith("process.")}
+
+
+def rows(path: Path) -> list[list[str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "text\tprevious\tspeaker\tnode"
+    return [line.split("\t") for line in lines[1:]]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_row_is_a_sentence_a_speaker_and_known_nodes(path: Path) -> None:
+    for number, row in enumerate(rows(path), 2):
+        assert len(row) == 4, (path.name, number)
+        text, _, speaker, nodes = row
+        assert 1 < len(text) <= 90, (path.name, number, text)
+        assert speaker in ("agent", "customer"), (path.name, number, speaker)
+        labels = nodes.split("|")
+        assert labels == ["none"] or set(labels) <= KNOWN, (path.name, number, nodes)
+
+
+def test_no_sentence_stands_twice() -> None:
+    seen = Counter(re.sub(r"\W", "", row[0]) for path in FILES for row in rows(path))
+    assert [text for text, times in seen.items() if times > 1] == []
+
+
+def test_no_sentence_is_one_of_the_evaluation() -> None:
+    evaluation = (TOP / "tests/data/calls.jsonl").read_text(encoding="utf-8")
+    assert [row[0] for path in FILES for row in rows(path) if len(row[0]) > 12 and row[0] in evaluation] == []
