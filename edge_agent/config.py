@@ -123,6 +123,9 @@ class Nodes(Section):
     """The moments that matter."""
 
     rules: tuple[str, ...] = _setting((), "Further rule files, besides the common set and those of the packs.")
+    classifier: str = _setting(
+        "", "File of the classifier that judges beside the rules; empty: the one that is shipped; off: rules alone."
+    )
     answer_within_s: int = _setting(
         120, "An agent's answer to an objection counts within this time.", unit="s", ge=1, le=3600
     )

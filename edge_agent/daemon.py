@@ -139,8 +139,8 @@ class Appliance:
         return {f"p{part}": round(1000 * seen[min(len(seen) - 1, len(seen) * part // 100)]) for part in (50, 95)}
 
     def _judges(self) -> tuple[str, str]:
-        knowledge = self._corridor.knowledge
-        return knowledge.dictionary.version, knowledge.rules.version
+        versions = self._corridor.knowledge.versions()
+        return versions.dictionary, versions.rules
 
     def _understand(self) -> None:
         try:

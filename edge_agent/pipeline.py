@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from edge_agent import event
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edge_agent.audio import Source
     from edge_agent.event import Event
-    from edge_agent.nodes import Limits, Rules
+    from edge_agent.nodes import CallJudge, Classifier, Limits, Rules
     from edge_agent.terms import Dictionary
     from edge_agent.types import Samples
     from edge_agent.vad import EndpointSettings
@@ -50,6 +50,18 @@ class Knowledge:
     dictionary: Dictionary
     rules: Rules
     limits: Limits
+    classifier: Classifier | None = None
+
+    def judge(self) -> CallJudge:
+        """Return a judge for one call."""
+        from edge_agent.nodes import CallJudge
+
+        return CallJudge(self.rules, self.limits, self.classifier)
+
+    def versions(self, model: str = "") -> Versions:
+        """Return who judges, for the events; `rules` names the classifier too, where there is one."""
+        classifier = f"+{self.classifier.version}" if self.classifier else ""
+        return Versions(self.dictionary.version, self.rules.version + classifier, model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +89,10 @@ class Conversation:
     """What the pure rooms remember of one call; it lives as long as the call."""
 
     def __init__(self, call: Call, knowledge: Knowledge) -> None:
-        from edge_agent.nodes import CallJudge
-
         self.call = call
-        self.rules_version = knowledge.rules.version
+        self.knowledge = knowledge
         self.utterances = 0
-        self._judge = CallJudge(knowledge.rules, knowledge.limits)
+        self._judge = knowledge.judge()
         self._voice: tuple[int, Speaker] | None = None
         self._turn = -1
 
@@ -176,7 +186,7 @@ class Corridor:
         conversation = self._conversations.get(call.id)
         if conversation is None:
             conversation = self._conversations[call.id] = Conversation(call, knowledge)
-        versions = Versions(knowledge.dictionary.version, conversation.rules_version, self._engine.name)
+        versions = replace(conversation.knowledge.versions(self._engine.name), dictionary=knowledge.dictionary.version)
         match item:
             case Opened():
                 return Outcome(item, (event.call_started(site, call, versions),))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import paths
 from edge_agent.config import Config, Source, SourceKind
+from edge_agent.errors import DictionaryError
 from edge_agent.pipeline import Knowledge, Settings
 
 if TYPE_CHECKING:
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
 
     from edge_agent.asr import Engine
     from edge_agent.audio.file import FileSource
+    from edge_agent.nodes import Classifier
     from edge_agent.types import Speaker
     from edge_agent.uplink import Outbox, Uplink
+
+log = logging.getLogger(__name__)
 
 EMBEDDED_MODEL = "zh-starter"
 _FILE_CHUNK_MS = 100
@@ -65,7 +70,30 @@ def open_knowledge(config: Config) -> Knowledge:
             recording_notice_within_ms=nodes.recording_notice_within_s * 1000,
             discovery_after_ms=nodes.discovery_after_s * 1000,
         ),
+        classifier=_open_classifier(config),
     )
+
+
+def classifier_file(config: Config) -> Path | None:
+    """Return the file of the classifier in use, if one is wanted."""
+    name = config.nodes.classifier
+    if name == "off":
+        return None
+    return Path(name) if name else paths.shipped() / "models" / "zh-nodes" / "classifier.npz"
+
+
+def _open_classifier(config: Config) -> Classifier | None:
+    """Load the classifier; where it can't be used the rules go on alone, and `doctor` says so."""
+    from edge_agent.nodes import Classifier
+
+    path = classifier_file(config)
+    if path is None:
+        return None
+    try:
+        return Classifier.load(path)
+    except DictionaryError as error:
+        log.warning("%s; %s", error, error.remedy)
+        return None
 
 
 def corridor_settings(config: Config) -> Settings:

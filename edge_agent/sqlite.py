@@ -20,7 +20,7 @@ from edge_agent.errors import StoreError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 else:
     from sqlite_utils.utils import sqlite3
@@ -161,3 +161,64 @@ def _create(path: Path) -> None:
         raise StoreError(
             f"the database can't be created ({error.strerror})", where=str(path), remedy=_ACCESS
         ) from error
+
+
+class Schema:
+    """The tables of a database and how they came to be: steps that are applied in order, in one transaction.
+
+    Args:
+        name: name of the set, as it stands in the database.
+        steps: the steps from an empty file on; later versions only add to them.
+        table: table of the configuration that names the file, for errors.
+        command: what brings an old file up to date, for errors.
+    """
+
+    def __init__(
+        self, name: str, steps: Sequence[Callable[[sqlite_utils.Database], None]], table: str, command: str
+    ) -> None:
+        self.migrations = sqlite_utils.Migrations(name)
+        for step in steps:
+            self.migrations()(step)
+        self._steps = {step.__name__ for step in steps}
+        self._table = table
+        self._command = command
+
+    def migrate(self, db: Database) -> None:
+        """Bring the tables up to date; concurrent openers wait for each other.
+
+        Raises:
+            StoreError: the file holds something else, was written by a later version, or can't be written.
+        """
+        with db.transaction():
+            self._refuse_strangers(db)
+            self.migrations.apply(db)
+
+    def check(self, db: Database) -> None:
+        """Refuse a file, opened for reading only, whose tables are not those of this version.
+
+        Raises:
+            StoreError: it holds something else, or the tables of an earlier or a later version.
+        """
+        with in_words(db.path):
+            self._refuse_strangers(db)
+            if self.migrations.pending(db):
+                raise StoreError(
+                    "the database has the tables of an earlier version",
+                    where=str(db.path),
+                    remedy=f"start the service once (`{self._command}`): it brings them up to date",
+                )
+
+    def _refuse_strangers(self, db: Database) -> None:
+        applied = {migration.name for migration in self.migrations.applied(db)}
+        if not applied and db.table_names():
+            raise StoreError(
+                "this database belongs to something else",
+                where=str(db.path),
+                remedy=f"name another file as `database` in the configuration's table [{self._table}]",
+            )
+        if later := applied - self._steps:
+            raise StoreError(
+                f"the database was written by a later version (it has {', '.join(sorted(later))})",
+                where=str(db.path),
+                remedy="install that version again, or restore the copy from before it",
+            )

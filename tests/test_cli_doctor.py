@@ -30,6 +30,7 @@ CHECKS = [
     "endpointing",
     "dictionary",
     "rules",
+    "classifier",
     "state folder",
     "database",
     "keys",

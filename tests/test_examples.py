@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from edge_agent.nodes import catalogue
 from tests.conftest import TOP
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILES = sorted((TOP / "dictionaries/nodes/examples").glob("*.tsv"))
 KNOWN = {node for node in catalogue if not node.startswith("process.")}

@@ -41,7 +41,7 @@ NOT_SAID = {
 
 def raised(text: str, speaker: Speaker = Speaker.CUSTOMER) -> set[str]:
     """Name the objections raised in one turn."""
-    return {hit.rule.raises.removeprefix("objection.") for hit in RULES.matcher.hits(text, speaker, Context())}
+    return {hit.raises.removeprefix("objection.") for hit in RULES.matcher.hits(text, speaker, Context())}
 
 
 @pytest.mark.parametrize(("node", "text"), [(node, text) for node, texts in SAID.items() for text in texts])

@@ -60,7 +60,7 @@ def test_hard_negatives_states_and_process_on_those_calls(reached: Score) -> Non
 
 
 # What was reached when the rules were written, less a small margin: a change may not fall behind it.
-FLOOR = {"precision": 0.52, "recall": 0.5, "refused": 0.92, "states": 0.45, "process": 0.92}
+FLOOR = {"precision": 0.7, "recall": 0.62, "refused": 0.92, "states": 0.55, "process": 0.92}
 
 
 @pytest.mark.parametrize("call", LABELLED, ids=[call["id"] for call in LABELLED])

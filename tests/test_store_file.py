@@ -18,7 +18,7 @@ from edge_agent import sqlite
 from edge_agent.errors import StoreError
 from edge_agent.event import Event, new_id
 from edge_agent.store import Counts, Store
-from edge_agent.store.schema import STEPS, migrations
+from edge_agent.store.schema import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,14 +111,13 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     path = tmp_path / "edge.db"
     path.touch()
     with Store.open(path) as store:
-        assert [applied.name for applied in migrations.applied(store.database)] == [step.__name__ for step in STEPS]
-        assert store.database.value("SELECT value FROM meta WHERE key = 'schema'") == str(len(STEPS))
+        assert [applied.name for applied in SCHEMA.migrations.applied(store.database)] == ["m001_keep", "m002_find"]
 
 
 def _version_1(path: Path) -> str:
     database = sqlite.open_database(path)
     with database.transaction() as connection:
-        migrations.apply(database, stop_before=STEPS[1].__name__)
+        SCHEMA.migrations.apply(database, stop_before="m002_find")
         connection.execute(
             "INSERT INTO events (id, type, time, subject, body)"
             " VALUES ('e1', 't', '2026-03-01T00:00:00.000Z', 'c1', '{}')"
@@ -134,7 +133,7 @@ def test_version_1_is_brought_up_to_date_and_keeps_its_events(tmp_path: Path) ->
     with Store.open(path) as store:
         assert store.epoch == epoch
         assert [(row.sequence, row.id) for row in store.pending(0, 10)] == [(1, "e1")]
-        assert not migrations.pending(store.database)
+        assert not SCHEMA.migrations.pending(store.database)
         assert store.keep(events=[_event()]) == 2
 
 
@@ -171,7 +170,7 @@ def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
 def test_a_migration_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "edge.db"
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "_record_applied", lambda *_: 1 / 0)
+        patch.setattr(SCHEMA.migrations, "_record_applied", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             Store.open(path)
     with Store.open(path) as store:

@@ -147,6 +147,19 @@ def _rules(config: Config) -> Outcome:
     return _ok(f"version {rules.version}")
 
 
+def _classifier(config: Config) -> Outcome:
+    from edge_agent.errors import DictionaryError
+    from edge_agent.nodes import Classifier
+
+    path = rooms.classifier_file(config)
+    if path is None:
+        return _ok("off: the rules judge alone")
+    try:
+        return _ok(f"version {Classifier.load(path).version}, {path}")
+    except DictionaryError as error:
+        return State.WARN, f"{error}: the rules judge alone", error.remedy
+
+
 def _state_folder(config: Config) -> Outcome:
     folder = paths.state()
     there = folder
@@ -211,6 +224,7 @@ _CHECKS: dict[str, Callable[[Config], Outcome]] = {
     "endpointing": _endpointing,
     "dictionary": _dictionary,
     "rules": _rules,
+    "classifier": _classifier,
     "state folder": _state_folder,
     "database": _database,
     "keys": _keys,

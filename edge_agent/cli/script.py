@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from edge_agent.errors import TranscriptError
-from edge_agent.nodes import CallJudge
 from edge_agent.types import Call, Finding, Speaker, Transcript, Versions
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def choose(config: Config, packs: Sequence[str] | None) -> Config:
 
 def judge(script: Script, knowledge: Knowledge) -> Iterator[tuple[Transcript | None, list[Finding]]]:
     """Judge a call turn by turn; the last pair has no transcript and holds what only the end shows."""
-    judge = CallJudge(knowledge.rules, knowledge.limits)
+    judge = knowledge.judge()
     for line in script.lines:
         recognition = knowledge.dictionary.recognise(line.text)
         transcript = Transcript(
@@ -81,7 +80,7 @@ def judge(script: Script, knowledge: Knowledge) -> Iterator[tuple[Transcript | N
 
 def versions(knowledge: Knowledge) -> Versions:
     """Return the versions that travel with the events of a script; no model had a part in it."""
-    return Versions(knowledge.dictionary.version, knowledge.rules.version)
+    return knowledge.versions()
 
 
 def read(path: Path) -> Iterator[Script]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from edge_agent.errors import WireError
 from edge_agent.hub.judge import Entry, judge
 from edge_agent.hub.rows import Branch, DeadLetter, HubEvent, moment
-from edge_agent.hub.schema import check, migrate
+from edge_agent.hub.schema import SCHEMA
 from edge_agent.sqlite import open_database
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Ledger:
         """
         database = open_database(path, readonly=readonly)
         try:
-            (check if readonly else migrate)(database)
+            (SCHEMA.check if readonly else SCHEMA.migrate)(database)
         except BaseException:
             database.close()
             raise

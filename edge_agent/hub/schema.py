@@ -1,18 +1,13 @@
-"""The hub's tables and how they came to be: migrations, applied in order, in one transaction."""
+"""The tables of the hub and how they came to be."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlite_utils import Migrations
-
-from edge_agent.errors import StoreError
-from edge_agent.sqlite import in_words
+from edge_agent.sqlite import Schema
 
 if TYPE_CHECKING:
     import sqlite_utils
-
-    from edge_agent.sqlite import Database
 
 
 def m001_ledger(db: sqlite_utils.Database) -> None:
@@ -40,45 +35,4 @@ def m001_ledger(db: sqlite_utils.Database) -> None:
         db.conn.execute(statement)
 
 
-STEPS = (m001_ledger,)
-migrations = Migrations("hub")
-for step in STEPS:
-    migrations()(step)
-
-
-def migrate(db: Database) -> None:
-    """Bring the tables up to date.
-
-    Raises:
-        StoreError: the file holds something else, was written by a later version, or can't be written.
-    """
-    with db.transaction():
-        _refuse_strangers(db)
-        migrations.apply(db)
-
-
-def check(db: Database) -> None:
-    """Refuse a file, opened for reading only, whose tables are not those of this version.
-
-    Raises:
-        StoreError: it holds something else, or the tables of an earlier or a later version.
-    """
-    with in_words(db.path):
-        _refuse_strangers(db)
-        if migrations.pending(db):
-            raise StoreError(
-                "the database has the tables of an earlier version",
-                where=str(db.path),
-                remedy="start the hub once (`edge-agent hub run`): it brings them up to date",
-            )
-
-
-def _refuse_strangers(db: Database) -> None:
-    applied = {migration.name for migration in migrations.applied(db)}
-    later = applied - {step.__name__ for step in STEPS}
-    if later or (not applied and db.table_names()):
-        raise StoreError(
-            "the database was written by a later version" if later else "this database belongs to something else",
-            where=str(db.path),
-            remedy="name another file as `database` in the configuration's table [hub], or install that version",
-        )
+SCHEMA = Schema("hub", (m001_ledger,), table="hub", command="edge-agent hub run")

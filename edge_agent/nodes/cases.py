@@ -32,6 +32,22 @@ class Evidence:
     by: str
     severity: str = "info"
 
+    def finding(self, step: Step, node: str, *, case: str | None = None, severity: str | None = None) -> Finding:
+        """Make the finding that this is the evidence of."""
+        return Finding(
+            step=step,
+            node=node,
+            speaker=self.speaker,
+            quote=self.quote,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms,
+            confidence=self.confidence,
+            by=self.by,
+            turn=self.turn,
+            case=case,
+            severity=severity or self.severity,
+        )
+
 
 @dataclass(slots=True)
 class Case:
@@ -50,19 +66,7 @@ class Case:
 
     def finding(self, step: Step, evidence: Evidence) -> Finding:
         """Make the finding of a step of this case."""
-        return Finding(
-            step=step,
-            node=self.node,
-            speaker=evidence.speaker,
-            quote=evidence.quote,
-            start_ms=evidence.start_ms,
-            end_ms=evidence.end_ms,
-            confidence=evidence.confidence,
-            by=evidence.by,
-            turn=evidence.turn,
-            case=self.id,
-            severity=self.first.severity,
-        )
+        return evidence.finding(step, self.node, case=self.id, severity=self.first.severity)
 
 
 class Cases:

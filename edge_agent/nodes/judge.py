@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from edge_agent.nodes.cases import TIMING, Cases, Evidence
 from edge_agent.nodes.catalogue import CATALOGUE
-from edge_agent.nodes.match import Context, Hit
+from edge_agent.nodes.classifier import DOUBT, STAY, SURE
+from edge_agent.nodes.match import UNKNOWN_CONFIDENCE, Context, Hit
 from edge_agent.nodes.phrase import SENTENCE_ENDS
 from edge_agent.nodes.process import Process
 from edge_agent.types import Finding, Speaker, Step, Transcript
@@ -18,11 +19,13 @@ from edge_agent.types import Finding, Speaker, Step, Transcript
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from edge_agent.nodes.classifier import Classifier
     from edge_agent.nodes.rules import Rules
 
 # How far back a sentence that is still going on is read again when its next piece arrives.
 _TAIL = 80
 _BEFORE = 400
+_NO_OPINION = (1.0, "")
 # A customer who asks for a trial, or how to order, agrees to what was offered.
 _AGREES = ("opportunity.sample_request", "opportunity.purchase_signal")
 
@@ -59,8 +62,9 @@ class _Turn:
 class CallJudge:
     """State of one call. Feed it every transcript in order of time, then `end` it once."""
 
-    def __init__(self, rules: Rules, limits: Limits | None = None) -> None:
+    def __init__(self, rules: Rules, limits: Limits | None = None, classifier: Classifier | None = None) -> None:
         self._matcher = rules.matcher
+        self._classifier = classifier
         self._limits = limits or Limits()
         self._cases: Cases | None = None
         self._process = Process(self._limits.recording_notice_within_ms, self._limits.discovery_after_ms)
@@ -81,7 +85,7 @@ class CallJudge:
         offset = len(turn.text) - len(tail)
         window = tail + transcript.text
         context = Context(self._before(turn.speaker), self._process.talk_ms, transcript.terms)
-        hits = self._matcher.hits(window, turn.speaker, context)
+        hits = self._weigh(turn, window, context, self._matcher.hits(window, turn.speaker, context))
         turn.text += transcript.text
         findings += self._nodes(turn, transcript, hits, offset)
         findings += self._signals(turn, transcript, hits, offset)
@@ -96,6 +100,25 @@ class CallJudge:
             findings += self._cases.end()
         return findings + self._process.end(end_ms)
 
+    def _weigh(self, turn: _Turn, window: str, context: Context, hits: list[Hit]) -> list[Hit]:
+        """Let the classifier overrule what it does not believe of the common rules, and add what they did not see."""
+        if self._classifier is None:
+            return hits
+        believed = self._classifier.probabilities(window, context.before, turn.speaker)
+        kept = [hit for hit in hits if not hit.common or believed.get(hit.raises, _NO_OPINION)[0] >= DOUBT]
+        raised = {hit.raises for hit in kept}
+        for node, (probability, quote) in believed.items():
+            kind = CATALOGUE[node]
+            unsure = kind.speaker is not None and turn.speaker is Speaker.UNKNOWN
+            if node in raised or (kind.speaker not in (None, turn.speaker) and not unsure):
+                continue
+            # What was raised earlier in the turn stays at a lower probability, lest every word tips it over.
+            if probability >= (STAY if node in turn.raised else SURE):
+                confidence = probability * (UNKNOWN_CONFIDENCE if unsure else 1.0)
+                by = f"classifier:{self._classifier.version}"
+                kept.append(Hit(node, by, 0, len(window), quote, confidence, kind.severity))
+        return kept
+
     def _before(self, speaker: Speaker) -> str:
         """The other party's last turn."""
         others = [text for who, text in self._last.items() if who is not speaker or who is Speaker.UNKNOWN]
@@ -106,10 +129,10 @@ class CallJudge:
         assert self._cases is not None
         best: dict[str, Hit] = {}
         for hit in hits:
-            node = hit.rule.raises
+            node = hit.raises
             if node in CATALOGUE and (node not in best or hit.confidence > best[node].confidence):
                 best[node] = hit
-        defers = "defer" in {hit.rule.raises for hit in hits}
+        defers = "defer" in {hit.raises for hit in hits}
         if TIMING in best and defers and any(case.node != TIMING for case in self._cases.unsettled):
             # The sentence that puts off a raised objection is no new one.
             del best[TIMING]
@@ -129,7 +152,7 @@ class CallJudge:
             if node.startswith("objection."):
                 out.append(self._cases.raise_(node, evidence))
             else:
-                out.append(_finding(Step.RAISED, node, evidence))
+                out.append(evidence.finding(Step.RAISED, node))
         return out
 
     def _retracted(self, node: str, transcript: Transcript) -> list[Finding]:
@@ -138,20 +161,20 @@ class CallJudge:
         if node.startswith("objection."):
             found = self._cases.retract(node, evidence)
             return [found] if found else []
-        return [_finding(Step.RETRACTED, node, evidence)]
+        return [evidence.finding(Step.RETRACTED, node)]
 
     def _signals(self, turn: _Turn, transcript: Transcript, hits: Iterable[Hit], offset: int) -> list[Finding]:
         """Note what moves the life of a node; a 「行」 that goes on as 「行是行」 is forgotten."""
         assert self._cases is not None
-        raised = {hit.rule.raises for hit in hits}
+        raised = {hit.raises for hit in hits}
         for signal, (at, _) in list(turn.signals.items()):
             if at >= offset and signal not in raised and not (signal == "accept" and raised.intersection(_AGREES)):
                 del turn.signals[signal]
         out: list[Finding] = []
         # What breaches the rules is no next step, whatever its date.
-        breaches = {hit.quote for hit in hits if hit.rule.raises.startswith("compliance.")}
+        breaches = {hit.quote for hit in hits if hit.raises.startswith("compliance.")}
         for hit in hits:
-            signal = hit.rule.raises
+            signal = hit.raises
             if signal in CATALOGUE or (signal == "step" and hit.quote in breaches):
                 continue
             evidence = _evidence(transcript, hit)
@@ -204,8 +227,8 @@ def _evidence(transcript: Transcript, hit: Hit) -> Evidence:
         end_ms=transcript.end_ms,
         turn=transcript.turn,
         confidence=hit.confidence,
-        by=f"rule:{hit.rule.id}",
-        severity=hit.rule.severity,
+        by=hit.by,
+        severity=hit.severity,
     )
 
 
@@ -218,19 +241,4 @@ def _plain(transcript: Transcript, confidence: float, by: str) -> Evidence:
         turn=transcript.turn,
         confidence=confidence,
         by=by,
-    )
-
-
-def _finding(step: Step, node: str, evidence: Evidence) -> Finding:
-    return Finding(
-        step=step,
-        node=node,
-        speaker=evidence.speaker,
-        quote=evidence.quote,
-        start_ms=evidence.start_ms,
-        end_ms=evidence.end_ms,
-        confidence=evidence.confidence,
-        by=evidence.by,
-        turn=evidence.turn,
-        severity=evidence.severity,
     )

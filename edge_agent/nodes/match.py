@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_agent.nodes.rules import Rule
 
 _SOUND_CONFIDENCE = 0.8
-_UNKNOWN_CONFIDENCE = 0.7
+UNKNOWN_CONFIDENCE = 0.7
 # A sentence that never ends (no punctuation, or noise) is cut, so that work grows with the length of the text.
 _SENTENCE = re.compile(rf"[^{SENTENCE_ENDS}]{{1,200}}[{SENTENCE_ENDS}]*|[{SENTENCE_ENDS}]+")
 
@@ -37,13 +37,19 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A rule that holds: where in the text (half-open span), in which sentence, how surely."""
+    """What holds in a text: what it raises, by which rule or classifier, on which half-open span, how surely.
 
-    rule: Rule
+    `common` says that it comes from a rule of the common set, which the classifier may overrule.
+    """
+
+    raises: str
+    by: str
     start: int
     end: int
     quote: str
     confidence: float
+    severity: str = "info"
+    common: bool = False
 
 
 class _Index:
@@ -88,8 +94,22 @@ class Matcher:
                     if rule.id in best and best[rule.id].confidence >= rule.confidence * factor:
                         continue
                     if hit := _try(rule, pattern, heard, sentence, text, speaker, context, factor):
-                        best[rule.id] = Hit(rule, offset + hit[0], offset + hit[1], sentence.strip(), hit[2])
-        return sorted(best.values(), key=lambda hit: (hit.start, hit.rule.id))
+                        best[rule.id] = _hit(rule, offset, hit, sentence)
+        return sorted(best.values(), key=lambda hit: (hit.start, hit.by))
+
+
+def _hit(rule: Rule, offset: int, found: tuple[int, int, float], sentence: str) -> Hit:
+    start, end, confidence = found
+    return Hit(
+        raises=rule.raises,
+        by=f"rule:{rule.id}",
+        start=offset + start,
+        end=offset + end,
+        quote=sentence.strip(),
+        confidence=confidence,
+        severity=rule.severity,
+        common=rule.common,
+    )
 
 
 def _try(
@@ -116,7 +136,7 @@ def _try(
         return None
     confidence = rule.confidence * factor
     if rule.speaker is not None and speaker is Speaker.UNKNOWN:
-        confidence *= _UNKNOWN_CONFIDENCE
+        confidence *= UNKNOWN_CONFIDENCE
     return *found, confidence
 
 

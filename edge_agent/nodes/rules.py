@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from edge_agent.nodes.match import Matcher
 
+# Folder of the rules that the classifier may overrule; what a pack or a site writes stands.
+COMMON = "common"
 _SEVERITIES = ("info", "warning", "alarm")
 _SPEAKERS = {"agent": Speaker.AGENT, "customer": Speaker.CUSTOMER, "any": None}
 _KEYS = (
@@ -55,7 +57,8 @@ class Rule:
     It holds in a sentence where one phrase of `any` stands and one phrase of every group in `all`, none of `none` in
     the sentence, none of `none_in_turn` in the turn, no guard of `unless` objects, and the other party's last turn has
     one of `after` and none of `not_after`. `speaker` is who must speak (None: either). `term` is the category a
-    dictionary term of the utterance must have. `within_first_s` is seconds of talk since the call began.
+    dictionary term of the utterance must have. `within_first_s` is seconds of talk since the call began. `common` says
+    that the rule is of the common set.
     """
 
     id: str
@@ -73,6 +76,7 @@ class Rule:
     within_first_s: float | None = None
     confidence: float = 0.85
     severity: str = "info"
+    common: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class Rules:
     def shipped(cls, packs: Sequence[str] = (), folder: Path | None = None, more: Sequence[Path] = ()) -> Rules:
         """Read every file of the common rules, those of the packs that have any, and further files."""
         base = folder or paths.shipped() / "dictionaries"
-        files = sorted((base / "common").glob("*.yaml"))
+        files = sorted((base / COMMON).glob("*.yaml"))
         files += [path for pack in packs if (path := base / pack / "rules.yaml").is_file()]
         return cls.load([*files, *more])
 
@@ -363,6 +367,7 @@ def _rule(entry: _Entry, lists: _Lists) -> Rule:
         within_first_s=_number(entry, "within_first_s", None, 0, 86_400),
         confidence=_number(entry, "confidence", 0.85, 0, 1) or 0.0,
         severity=severity,
+        common=entry.path.parent.name == COMMON,
     )
     if not rule.any and not rule.all:
         raise entry.error(f"rule `{name}` has no phrase to look for", "add `any:` with at least one phrase", "id")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edge_agent.sqlite import Connection, Database, open_database
 from edge_agent.store import columns
 from edge_agent.store.rows import Counts, Ended, OutboxRow, State, StoredEvent
-from edge_agent.store.schema import check, migrate
+from edge_agent.store.schema import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -47,7 +47,7 @@ class Store:
         """
         database = open_database(path, readonly=readonly, any_thread=any_thread)
         try:
-            (check if readonly else migrate)(database)
+            (SCHEMA.check if readonly else SCHEMA.migrate)(database)
             return cls(database)
         except BaseException:
             database.close()

@@ -1,4 +1,4 @@
-"""The tables and how they came to be: migrations, applied in order, in one transaction.
+"""The tables of the store and how they came to be.
 
 A trigger gives every event its outbox row and a foreign key takes the row away with its event, so that neither can
 ever be without the other, whoever writes.
@@ -7,12 +7,12 @@ ever be without the other, whoever writes.
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING
 
-import sqlite_utils
-from sqlite_utils import Migrations
+from edge_agent.sqlite import Schema
 
-from edge_agent.errors import StoreError
-from edge_agent.sqlite import Database, in_words
+if TYPE_CHECKING:
+    import sqlite_utils
 
 
 def m001_keep(db: sqlite_utils.Database) -> None:
@@ -56,51 +56,4 @@ def m002_find(db: sqlite_utils.Database) -> None:
         db.conn.execute(statement)
 
 
-STEPS = (m001_keep, m002_find)
-migrations = Migrations("store")
-for step in STEPS:
-    migrations()(step)
-
-
-def migrate(db: Database) -> None:
-    """Bring the tables up to date; concurrent openers wait for each other.
-
-    Raises:
-        StoreError: the file holds something else, was written by a later version, or can't be written.
-    """
-    with db.transaction() as connection:
-        _refuse_strangers(db)
-        migrations.apply(db)
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", [str(len(STEPS))])
-
-
-def check(db: Database) -> None:
-    """Refuse a file, opened for reading only, whose tables are not those of this version.
-
-    Raises:
-        StoreError: it holds something else, or the tables of an earlier or a later version.
-    """
-    with in_words(db.path):
-        _refuse_strangers(db)
-        if migrations.pending(db):
-            raise StoreError(
-                "the database has the tables of an earlier version",
-                where=str(db.path),
-                remedy="start the service once (`edge-agent run`): it brings them up to date",
-            )
-
-
-def _refuse_strangers(db: Database) -> None:
-    applied = {migration.name for migration in migrations.applied(db)}
-    if not applied and db.table_names():
-        raise StoreError(
-            "this database belongs to something else",
-            where=str(db.path),
-            remedy="name another file as `database` in the configuration's table [store]",
-        )
-    if later := applied - {step.__name__ for step in STEPS}:
-        raise StoreError(
-            f"the database was written by a later version (it has {', '.join(sorted(later))})",
-            where=str(db.path),
-            remedy="install that version again, or restore the copy from before it",
-        )
+SCHEMA = Schema("store", (m001_keep, m002_find), table="store", command="edge-agent run")
