@@ -6,13 +6,15 @@ from collections import Counter
 
 import pytest
 
+from edge_agent import rooms
+from edge_agent.config import Config
 from edge_agent.nodes import Rules
 from edge_agent.nodes.guard import GUARDS
 from edge_agent.nodes.match import Context
 from edge_agent.nodes.phrase import Phrase, PhraseError, parse
 from edge_agent.types import Speaker
 
-RULES = Rules.shipped()
+RULES = Rules.load(rooms.rule_files(Config()))
 
 SAID = {
     "price": ("你们这个价格有点高啊。", "这个数我回去没法交代。", "人家才收八百，比你们便宜一截。", "能不能再便宜点？"),

@@ -142,12 +142,6 @@ class FileSource:
         self._rest = samples[:, whole:]
 
 
-def _end_ms(item: Chunk | Gap) -> float:
-    if isinstance(item, Gap):
-        return item.end_ms
-    return float(item.start + item.samples.shape[1]) / SAMPLES_PER_MS
-
-
 def _assign(channels: int, speakers: Sequence[Speaker]) -> tuple[Speaker, ...]:
     if channels == 1 and len(speakers) > 1:
         return (Speaker.UNKNOWN,)

@@ -79,7 +79,6 @@ class Matcher:
         leading = [(rule, phrase) for rule in rules for phrase in rule.any or rule.all[0]]
         self._characters = _Index([(rule, phrase.by_characters) for rule, phrase in leading])
         self._sounds = _Index([(rule, found) for rule, phrase in leading if (found := phrase.by_sound)])
-        self._has_terms = any(rule.term for rule in rules)
 
     def hits(self, text: str, speaker: Speaker, context: Context) -> list[Hit]:
         """Return the best hit of every rule that holds in `text`, in the order of the words."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from edge_agent import paths
 from edge_agent.errors import DictionaryError
 from edge_agent.nodes.catalogue import CATALOGUE, SIGNALS
 from edge_agent.nodes.guard import GUARDS
@@ -118,14 +117,6 @@ class Rules:
             return 0, [error]
         errors = [each for each in found if isinstance(each, DictionaryError)]
         return len(found) - len(errors), errors
-
-    @classmethod
-    def shipped(cls, packs: Sequence[str] = (), folder: Path | None = None, more: Sequence[Path] = ()) -> Rules:
-        """Read every file of the common rules, those of the packs that have any, and further files."""
-        base = folder or paths.shipped() / "dictionaries"
-        files = sorted((base / COMMON).glob("*.yaml"))
-        files += [path for pack in packs if (path := base / pack / "rules.yaml").is_file()]
-        return cls.load([*files, *more])
 
     @cached_property
     def matcher(self) -> Matcher:
