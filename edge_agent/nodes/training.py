@@ -98,7 +98,7 @@ def train(examples: Sequence[Example], *, seed: int = 1) -> Classifier:
         version="",
     )
     weights, bias = _fit(empty, examples, np.random.default_rng(seed))
-    # Eight bits a weight: a quarter of the size; probabilities of unseen examples moved by .0005 on average, .03 at most.
+    # Eight bits a weight: a quarter of the size, and what unseen examples get moved by .0005 on average, .03 at most
     scale = np.maximum(np.abs(weights).max(axis=0), 1e-6) / 127
     return Classifier(
         nodes,
