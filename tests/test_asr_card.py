@@ -142,6 +142,7 @@ def test_no_folder_and_no_weights(tmp_path: Path, folder: Path) -> None:
         ("beam_size = 5", "beam_size = 5.5", "`decoding.beam_size` can't be 5.5"),
         ("beam_size = 5", "beam = 5", "unknown field `decoding.beam`"),
         ("peak = 0.3", "peak = 3", "`peak` must lie within 0 to 1"),
+        ("prompt_tokens = 0", "prompt_tokens = 225", "`prompt_tokens` must lie within 0 to 224"),
         ("buckets_s = [", "buckets_s = [45, ", "`buckets_s` must hold"),
         ("buckets_s = [", "buckets_s = [30, ", "`buckets_s` must rise"),
     ],

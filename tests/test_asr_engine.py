@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_agent.asr import Decoding, Engine
 from edge_agent.asr.card import Gates
+from edge_agent.asr.prompt import slot
 from edge_agent.asr.reference import reference_texts
 from edge_agent.types import Hypothesis
 
@@ -43,7 +45,7 @@ def engine() -> Engine:
 def speech() -> dict[str, tuple[Samples, str]]:
     lines = (SPEECH / "references.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    return {Path(row["file"]).stem: (read(SPEECH / row["file"]), row["text"]) for row in rows}
+    return {Path(row["audio"]).stem: (read(SPEECH / row["audio"]), row["text"]) for row in rows}
 
 
 def altered(engine: Engine, **changes: object) -> Engine:
@@ -153,3 +155,127 @@ def test_the_engine_tells_who_it_is(engine: Engine) -> None:
 def test_a_beam_of_its_own(speech: dict[str, tuple[Samples, str]]) -> None:
     samples, text = speech["discount"]
     assert Engine.open(MODEL, threads=2, beam=1).transcribe([samples])[0].text == text
+
+
+TERMS = ["GMP认证", "一致性评价", "带量采购"]
+
+
+@pytest.fixture(scope="module")
+def prompted(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The shipped model under a card that says it was taught to be prompted (it was not: its text suffers)."""
+    folder = tmp_path_factory.mktemp("models") / "prompted"
+    shutil.copytree(MODEL, folder)
+    card = folder / "card.toml"
+    text = card.read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("prompt_tokens"))
+    card.write_text(text.replace(line, "prompt_tokens = 64"), encoding="utf-8")
+    return Engine.open(folder, threads=1)
+
+
+def test_the_slot_is_as_long_as_the_card_says_and_the_terms_end_it(prompted: Engine) -> None:
+    tokenizer = prompted._tokenizer
+    words = tokenizer.encode(" GMP认证、一致性评价、带量采购")
+    tokens = slot(tokenizer, TERMS, 64)
+    assert tokens == [tokenizer.sot_prev, *[220] * (63 - len(words)), *words]
+    assert slot(tokenizer, [" GMP认证", "", " ", "一致性评价 ", "带量采购"], 64) == tokens
+
+
+def test_terms_that_do_not_fit_are_left_out_whole_from_the_end(prompted: Engine) -> None:
+    tokenizer = prompted._tokenizer
+    two = tokenizer.encode(" GMP认证、一致性评价")
+    assert slot(tokenizer, TERMS, len(two) + 1) == [tokenizer.sot_prev, *two]
+    one = slot(tokenizer, TERMS, len(two))
+    assert len(one) == len(two)
+    assert tokenizer.decode(one).strip() == "GMP认证"
+    assert slot(tokenizer, TERMS, 3) == slot(tokenizer, [], 64) == slot(tokenizer, [" "], 64) == []
+    many = slot(tokenizer, [f"术语{number}" for number in range(100_000)], 64)
+    assert len(many) == 64
+    assert tokenizer.decode(many).strip().startswith("术语0、术语1、")
+
+
+def test_a_term_can_not_command_the_decoder(prompted: Engine) -> None:
+    tokenizer = prompted._tokenizer
+    commands = ["<|startoftranscript|>", "<|endoftext|>甲"]
+    assert slot(tokenizer, [*commands, *TERMS], 64) == slot(tokenizer, TERMS, 64)
+
+
+def test_a_full_slot_gives_what_stock_faster_whisper_gives_with_hotwords(
+    prompted: Engine, speech: dict[str, tuple[Samples, str]]
+) -> None:
+    from faster_whisper import WhisperModel
+
+    rng = np.random.default_rng(11)
+    noise = [(level * rng.standard_normal(32_000)).astype(np.float32) for level in (0.01, 0.2)]
+    # Without gates, so that what noise gives is compared too.
+    never = Gates(no_speech=1.0, log_probability=-100.0)
+    full = len(prompted._tokenizer.encode(" " + "、".join(TERMS))) + 1
+    engine = altered(prompted, prompt_tokens=full, buckets_s=(30,), gates=never, peak=0.0)
+    stock = WhisperModel(str(MODEL), device="cpu", compute_type="int8", cpu_threads=1)
+    for samples in [*(samples for samples, _ in speech.values()), *noise]:
+        (heard,) = engine.transcribe([samples], [TERMS])
+        segments, _ = stock.transcribe(
+            samples,
+            language="zh",
+            beam_size=engine.card.decoding.beam_size,
+            temperature=0.0,
+            no_speech_threshold=None,
+            condition_on_previous_text=False,
+            without_timestamps=True,
+            hotwords="、".join(TERMS),
+        )
+        (segment,) = segments
+        if heard.text:
+            assert heard.text == segment.text.strip()
+        assert heard.no_speech == pytest.approx(segment.no_speech_prob, abs=1e-3)
+
+
+def test_prompted_utterances_share_a_call_with_each_other_only(
+    prompted: Engine, speech: dict[str, tuple[Samples, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken = [samples for samples, _ in speech.values()]
+    hotwords = [TERMS, None, TERMS[:1], [], [" "]]
+    alone = [prompted.transcribe([one], [terms])[0] for one, terms in zip(spoken, hotwords, strict=True)]
+    calls: list[list[list[int]]] = []
+    decode = prompted._decode
+
+    def watched(frames: NDArray[np.float32], prompts: list[list[int]], bucket_s: int) -> list[Hypothesis]:
+        calls.append(prompts)
+        return decode(frames, prompts, bucket_s)
+
+    monkeypatch.setattr(prompted, "_decode", watched)
+    together = prompted.transcribe(spoken, hotwords)
+    starts = [[prompt.index(prompted._tokenizer.sot) for prompt in prompts] for prompts in calls]
+    assert sorted(sum(starts, [])) == [0, 0, 0, 64, 64]
+    assert all(len(set(call)) == 1 for call in starts)
+    assert [hypothesis.text for hypothesis in together] == [hypothesis.text for hypothesis in alone]
+    assert [h.no_speech for h in together] == pytest.approx([h.no_speech for h in alone], abs=1e-3)
+
+
+def test_without_hotwords_there_is_no_slot(
+    engine: Engine, prompted: Engine, speech: dict[str, tuple[Samples, str]]
+) -> None:
+    spoken = [samples for samples, _ in speech.values()]
+    plain = engine.transcribe(spoken)
+    assert prompted.transcribe(spoken) == plain
+    assert prompted.transcribe(spoken, [None] * len(spoken)) == plain
+
+
+def test_a_model_that_was_not_taught_is_not_prompted(
+    engine: Engine, prompted: Engine, speech: dict[str, tuple[Samples, str]]
+) -> None:
+    assert (engine.takes_hotwords, prompted.takes_hotwords) == (False, True)
+    samples, text = speech["gmp"]
+    assert engine.transcribe([samples], [TERMS])[0].text == text
+
+
+def test_hotwords_are_given_for_every_utterance(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="hotwords for 1 utterances"):
+        engine.transcribe([silence(1), silence(1)], [TERMS])
+
+
+def test_more_context_than_needed_for_measuring(engine: Engine, speech: dict[str, tuple[Samples, str]]) -> None:
+    wide = engine.with_context(12)
+    assert (wide.buckets, engine.buckets) == ((12, 15, 30), (6, 10, 15, 30))
+    assert engine.with_context(30).buckets == (30,)
+    samples, text = speech["short"]
+    assert wide.transcribe([samples])[0].text == text

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FILE = "card.toml"
 WINDOW_S = 30
 """Whisper's own window; every Whisper model was trained for it."""
+LONGEST_PROMPT = 224
+"""Half the positions of Whisper's decoder: the other half is for the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,9 @@ class Card:
     """What is known about a model.
 
     `buckets_s` are the lengths of context, in whole seconds and rising, at which it was checked to write what it writes
-    at 30 s. `prompt_tokens` is the length of the slot for hotwords; 0 says that the model must not be prompted. `peak`
-    within 0…1 is the loudest sample that every utterance is brought to; 0 leaves the level as it is. `sha256` maps file
-    names to hexadecimal digests; `measured` holds figures for people to read.
+    at 30 s. `prompt_tokens` is the length of the slot for hotwords, `<|startofprev|>` counted; 0 says that the model
+    must not be prompted. `peak` within 0…1 is the loudest sample that every utterance is brought to; 0 leaves the level
+    as it is. `sha256` maps file names to hexadecimal digests; `measured` holds figures for people to read.
     """
 
     name: str
@@ -96,6 +98,8 @@ class Card:
             raise _wrong(file, f"`buckets_s` must hold lengths of 1 to {WINDOW_S} seconds")
         if list(card.buckets_s) != sorted(set(card.buckets_s)):
             raise _wrong(file, "`buckets_s` must rise")
+        if card.prompt_tokens > LONGEST_PROMPT:
+            raise _wrong(file, f"`prompt_tokens` must lie within 0 to {LONGEST_PROMPT}")
         if not 0 <= card.peak <= 1:
             raise _wrong(file, "`peak` must lie within 0 to 1")
         return card

@@ -3,12 +3,14 @@
 Stock faster-whisper pads every utterance to 30 s and recognizes one at a time. Here CTranslate2's model is called
 directly: features are cut to the smallest checked bucket, and utterances of equal bucket share one call of encoder and
 decoder. Features, prompt and suppressed tokens are faster-whisper's own: at 30 s the text is the same (`reference`).
+Hotwords stand in a slot of fixed length (`prompt`), so that utterances with different ones share a call too.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from edge_agent.asr.card import Card, verify
 from edge_agent.asr.files import open_model, open_tokenizer
 from edge_agent.asr.level import levelled
+from edge_agent.asr.prompt import slot
 from edge_agent.types import SAMPLE_RATE_HZ, Hypothesis
 
 if TYPE_CHECKING:
@@ -69,28 +72,59 @@ class Engine:
         tokenizer = open_tokenizer(folder, card.language)
         return cls(card, open_model(folder, threads, compute_type), tokenizer, beam)
 
-    def transcribe(self, utterances: Sequence[Samples]) -> list[Hypothesis]:
+    @property
+    def takes_hotwords(self) -> bool:
+        """Whether the model was taught to be told hotwords; if not, they are passed over."""
+        return self.card.prompt_tokens > 0
+
+    def with_context(self, at_least_s: int) -> Engine:
+        """Return an engine on the same model that gives no utterance less context than this, checked or not.
+
+        `at_least_s` is within 1 to 30 seconds. It is for measuring; both engines belong to one thread.
+        """
+        longer = (bucket for bucket in self.card.buckets_s if bucket > at_least_s)
+        card = replace(self.card, buckets_s=(at_least_s, *longer))
+        return Engine(card, self._model, self._tokenizer, self._beam)
+
+    def transcribe(
+        self, utterances: Sequence[Samples], hotwords: Sequence[Sequence[str] | None] | None = None
+    ) -> list[Hypothesis]:
         """Recognize utterances; those of equal bucket share one call, so the caller bounds how many come at once.
 
-        Each is float32 of shape (n,) at 16 kHz within [-1, 1]. The result is in the order given. Digital silence and
-        less than 100 ms give empty text.
+        Each is float32 of shape (n,) at 16 kHz within [-1, 1]. `hotwords` names for each utterance the terms that may
+        occur in it, the most important first; those with and those without hotwords don't share a call. The result is
+        in the order given. Digital silence and less than 100 ms give empty text.
 
         Raises:
-            ValueError: an utterance is longer than the largest bucket, isn't one-dimensional, or holds NaN or infinity.
+            ValueError: an utterance is longer than the largest bucket, isn't one-dimensional, or holds NaN or infinity;
+                or there are hotwords for more or fewer utterances than there are.
         """
-        groups: dict[int, list[int]] = defaultdict(list)
+        slots = self._slots(len(utterances), hotwords)
+        groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
         for index, samples in enumerate(utterances):
             if samples.ndim != 1 or not np.isfinite(samples).all():
                 raise ValueError(f"utterance {index}: samples must be finite and of shape (n,), not {samples.shape}")
             bucket = self.card.bucket_s(len(samples) / SAMPLE_RATE_HZ)
             if len(samples) >= SHORTEST and samples.any():
-                groups[bucket].append(index)
+                # CTranslate2 wants the transcript to begin at the same index for all of a call.
+                groups[bucket, bool(slots[index])].append(index)
         found = [SILENCE] * len(utterances)
-        for bucket, indices in groups.items():
+        for (bucket, _), indices in groups.items():
             frames = np.stack([self._frames(utterances[index], bucket) for index in indices])
-            for index, hypothesis in zip(indices, self._decode(frames, bucket), strict=True):
+            prompts = [[*slots[index], *self._prompt] for index in indices]
+            for index, hypothesis in zip(indices, self._decode(frames, prompts, bucket), strict=True):
                 found[index] = hypothesis
         return found
+
+    def _slots(self, count: int, hotwords: Sequence[Sequence[str] | None] | None) -> list[list[int]]:
+        """Return the tokens before the prompt, for each of `count` utterances; none where there is nothing to tell."""
+        if hotwords is None:
+            return [[]] * count
+        if len(hotwords) != count:
+            raise ValueError(f"hotwords for {len(hotwords)} utterances, but there are {count}")
+        if not self.takes_hotwords:
+            return [[]] * count
+        return [slot(self._tokenizer, terms or (), self.card.prompt_tokens) for terms in hotwords]
 
     def _frames(self, samples: Samples, bucket_s: int) -> NDArray[np.float32]:
         """Return log-mel frames of shape (mels, bucket), zero after the utterance.
@@ -103,21 +137,21 @@ class Engine:
         frames[:, : mel.shape[1]] = mel
         return frames
 
-    def _decode(self, frames: NDArray[np.float32], bucket_s: int) -> list[Hypothesis]:
-        """Run encoder and decoder over a batch of shape (utterances, mels, frames)."""
+    def _decode(self, frames: NDArray[np.float32], prompts: list[list[int]], bucket_s: int) -> list[Hypothesis]:
+        """Run encoder and decoder over a batch of shape (utterances, mels, frames), with prompts of equal length."""
         import ctranslate2
 
         how = self.card.decoding
         encoded = self._model.encode(ctranslate2.StorageView.from_array(frames))
         results = self._model.generate(
             encoded,
-            [self._prompt] * len(frames),
+            prompts,
             beam_size=self._beam,
             patience=how.patience,
             length_penalty=how.length_penalty,
             repetition_penalty=how.repetition_penalty,
             no_repeat_ngram_size=how.no_repeat_ngram_size,
-            max_length=min(LONGEST_TEXT, len(self._prompt) + bucket_s * how.tokens_per_second),
+            max_length=min(LONGEST_TEXT, len(prompts[0]) + bucket_s * how.tokens_per_second),
             suppress_tokens=self._suppress,
             return_scores=True,
             return_no_speech_prob=True,

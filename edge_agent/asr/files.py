@@ -53,7 +53,14 @@ def open_tokenizer(folder: Path, language: str) -> Any:
     except Exception as error:  # the library raises bare Exception for whatever it meets
         raise ModelError(f"the tokenizer can't be read: {error}", where=str(file), remedy=CONVERT) from error
     vocabulary = _vocabulary(folder)
-    for token in ("<|endoftext|>", "<|startoftranscript|>", f"<|{language}|>", "<|transcribe|>", "<|notimestamps|>"):
+    for token in (
+        "<|endoftext|>",
+        "<|startoftranscript|>",
+        f"<|{language}|>",
+        "<|transcribe|>",
+        "<|startofprev|>",
+        "<|notimestamps|>",
+    ):
         index = raw.token_to_id(token)
         if index is None:
             raise ModelError(
