@@ -162,7 +162,7 @@ TERMS = ["GMP认证", "一致性评价", "带量采购"]
 
 @pytest.fixture(scope="module")
 def prompted(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """The shipped model under a card that says it was taught to be prompted (it was not: its text suffers)."""
+    """The shipped model under a card with a slot of 64 tokens, whatever it was taught."""
     folder = tmp_path_factory.mktemp("models") / "prompted"
     shutil.copytree(MODEL, folder)
     card = folder / "card.toml"
@@ -245,7 +245,7 @@ def test_prompted_utterances_share_a_call_with_each_other_only(
     monkeypatch.setattr(prompted, "_decode", watched)
     together = prompted.transcribe(spoken, hotwords)
     starts = [[prompt.index(prompted._tokenizer.sot) for prompt in prompts] for prompts in calls]
-    assert sorted(sum(starts, [])) == [0, 0, 0, 64, 64]
+    assert sorted(start for call in starts for start in call) == [0, 0, 0, 64, 64]
     assert all(len(set(call)) == 1 for call in starts)
     assert [hypothesis.text for hypothesis in together] == [hypothesis.text for hypothesis in alone]
     assert [h.no_speech for h in together] == pytest.approx([h.no_speech for h in alone], abs=1e-3)
@@ -263,9 +263,10 @@ def test_without_hotwords_there_is_no_slot(
 def test_a_model_that_was_not_taught_is_not_prompted(
     engine: Engine, prompted: Engine, speech: dict[str, tuple[Samples, str]]
 ) -> None:
-    assert (engine.takes_hotwords, prompted.takes_hotwords) == (False, True)
-    samples, text = speech["gmp"]
-    assert engine.transcribe([samples], [TERMS])[0].text == text
+    untaught = altered(engine, prompt_tokens=0)
+    assert (untaught.takes_hotwords, prompted.takes_hotwords) == (False, True)
+    samples, _ = speech["gmp"]
+    assert untaught.transcribe([samples], [TERMS]) == untaught.transcribe([samples])
 
 
 def test_hotwords_are_given_for_every_utterance(engine: Engine) -> None:
@@ -274,8 +275,8 @@ def test_hotwords_are_given_for_every_utterance(engine: Engine) -> None:
 
 
 def test_more_context_than_needed_for_measuring(engine: Engine, speech: dict[str, tuple[Samples, str]]) -> None:
-    wide = engine.with_context(12)
-    assert (wide.buckets, engine.buckets) == ((12, 15, 30), (6, 10, 15, 30))
+    wide = altered(engine, buckets_s=(6, 10, 15, 30)).with_context(12)
+    assert wide.buckets == (12, 15, 30)
     assert engine.with_context(30).buckets == (30,)
     samples, text = speech["short"]
     assert wide.transcribe([samples])[0].text == text

@@ -1,4 +1,4 @@
-"""`edge-agent eval`: how well the rules do on labelled calls."""
+"""`edge-agent eval`: how well the rules do on labelled calls; the recognizer's part is in `evaluate_asr`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_agent.cli import out
+from edge_agent.cli import evaluate_asr, out
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -19,6 +19,7 @@ group = typer.Typer(help="Measure quality on labelled data.", no_args_is_help=Tr
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the front door."""
+    group.command("asr")(evaluate_asr.asr)
     app.add_typer(group, name="eval")
 
 

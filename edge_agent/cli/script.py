@@ -91,6 +91,18 @@ def read(path: Path) -> Iterator[Script]:
     Raises:
         TranscriptError: the file can't be read, or a line is no call; names file and line, and what to do.
     """
+    for where, number, value in objects(path, "call", '{"id": …, "turns": […]}'):
+        yield _script(value, where, number)
+
+
+def objects(path: Path, noun: str, example: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Read the objects of a file of JSON Lines, each with its place (`file:line`) and line number; empty lines pass.
+
+    `-` is standard input. `noun` says what stands on a line, `example` how it looks.
+
+    Raises:
+        TranscriptError: the file can't be read, or a line is no JSON object in UTF-8.
+    """
     name = "standard input" if str(path) == "-" else str(path)
     with _opened(path, name) as file:
         for number, raw in enumerate(file, start=1):
@@ -101,8 +113,19 @@ def read(path: Path) -> Iterator[Script]:
                 raise TranscriptError(
                     "not UTF-8 text", where=where, remedy="convert it: iconv -f GB18030 -t UTF-8"
                 ) from error
-            if line.strip():
-                yield _script(line, where, number)
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise TranscriptError(
+                    f"not JSON: {error}",
+                    where=where,
+                    remedy=f"write one {noun} a line, as one JSON object without line breaks",
+                ) from error
+            if not isinstance(value, dict):
+                raise TranscriptError("not a JSON object", where=where, remedy=f"begin the line with {example}")
+            yield where, number, value
 
 
 @contextmanager
@@ -122,15 +145,7 @@ def _opened(path: Path, name: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _script(line: str, where: str, number: int) -> Script:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise TranscriptError(
-            f"not JSON: {error}", where=where, remedy="write one call a line, as one JSON object without line breaks"
-        ) from error
-    if not isinstance(value, dict):
-        raise TranscriptError("not a JSON object", where=where, remedy='begin the line with {"id": …, "turns": […]}')
+def _script(value: dict[str, Any], where: str, number: int) -> Script:
     turns = value.get("turns")
     if not isinstance(turns, list):
         raise TranscriptError("a call without `turns`", where=where, remedy=f'add "turns": [{_TURN}, …]')
