@@ -33,7 +33,7 @@ _NO_DECIMAL = ("分", "刻", "点")
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
 _SILENT = {"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Zs", "Zl", "Zp", "Cc", "Cf", "Sk"}
 """Categories of Unicode: punctuation, blanks, control characters and marks that stand alone."""
-_MINUS = re.compile(r"(?<![0-9A-Z])[-\u2212](?=[0-9])")
+_MINUS = re.compile(r"(?<![0-9A-Z])-(?=[0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _occurrences(term: str, text: str) -> int:
 def _plain(text: str) -> str:
     """Bring a text to one form but for its numbers: width, case, no punctuation."""
     text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    text = unicodedata.normalize("NFKC", text).upper().replace("〇", "零")
+    text = unicodedata.normalize("NFKC", text).upper().replace("〇", "零").replace("\u2212", "-")
     text = _MINUS.sub("负", text)
     pieces = ["", *("".join(run) for _, run in groupby(text, key=_silent)), ""]
     for place, piece in enumerate(pieces):
@@ -158,7 +158,8 @@ def _kept(marks: str, before: str, after: str) -> str:
     """Return what has to stay of the punctuation between two characters: 3-4 isn't 34, 1.5 isn't 15, and 5% isn't 5."""
     marks = "".join(marks.split())
     if re.match(f"[0-9][{_NUMERALS}]|[{_NUMERALS}][0-9]", before + after):
-        return marks.replace(",", "、") or " "
+        # Neither a sign of thousands nor a minus, should the form be brought to its form again.
+        return marks.replace(",", "、").replace("-", "~") or " "
     return marks[0] if marks[:1] in ("%", "‰") and re.match(f"[{_NUMERALS}]", before) else ""
 
 
