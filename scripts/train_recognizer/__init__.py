@@ -1,0 +1,1 @@
+"""Text, speech, features, training, export and evaluation of the recognizer that the project ships."""
