@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from train_recognizer import spoken
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
 
 HERE = Path(__file__).resolve().parent
@@ -104,7 +105,7 @@ class Grammar:
         self.lexicon = Lexicon()
         self._slots = {row.split()[0]: row.split()[1:] for row in _rows(HERE / "text" / "slots.txt")}
         self._templates = _rows(HERE / "text" / "templates.txt")
-        self._naming = [t for t in self._templates if "{X" in t]
+        self.naming_templates = [t for t in self._templates if "{X" in t]
         self._packs = pack_terms()
 
     def template(self) -> Sentence:
@@ -113,11 +114,11 @@ class Grammar:
 
     def naming(self) -> Sentence:
         """Fill a template with a name or term that can't be guessed from its sound."""
-        return self._fill(self.random.choice(self._naming), "naming")
+        return self._fill(self.random.choice(self.naming_templates), "naming")
 
-    def pack_term(self, term: str) -> Sentence:
-        """Say a dictionary's term in one of the templates."""
-        template = self.random.choice(self._naming)
+    def pack_term(self, term: str, templates: Sequence[str] = ()) -> Sentence:
+        """Say a dictionary's term in one of the templates given, or of all that name something."""
+        template = self.random.choice(templates or self.naming_templates)
         names = SLOT.findall(template)
         chosen = self.random.choice([i for i, name in enumerate(names) if name.startswith("X")])
         terms: list[str] = [term]
@@ -178,16 +179,16 @@ class Grammar:
         opener = r.choice(OPENERS) if r.random() < 0.3 else ""
         return Sentence(finished(opener + "，".join(r.choice(clauses) for _ in range(count))), (), "recombined")
 
-    def swapped(self, sentence: str) -> Sentence | None:
-        """Put an invented name in the place of a noun of a written sentence; None if it has no noun."""
+    def swapped(self, sentence: str, term: str = "") -> Sentence | None:
+        """Put a term, or an invented name, in the place of a noun of a written sentence; None if it has no noun."""
         import jieba
 
         words = list(jieba.cut(sentence))
         nouns = [i for i, w in enumerate(words) if 2 <= len(w) <= 4 and self.lexicon.tags.get(w, "x")[0] == "n"]
         if not nouns:
             return None
-        terms: list[str] = []
-        words[self.random.choice(nouns)] = self._slot(self.random.choice(["XCOMP", "XTERM", "XNAME"]), terms)
+        terms: list[str] = [term] if term else []
+        words[self.random.choice(nouns)] = term or self._slot(self.random.choice(["XCOMP", "XTERM", "XNAME"]), terms)
         return Sentence(finished("".join(words)), tuple(terms), "swapped")
 
     def _fill(self, template: str, source: str) -> Sentence:

@@ -58,6 +58,12 @@ def collect(tokenizer: Tokenizer, lines: Iterable[str], words: Iterable[str], ch
     return sorted(found) + special()
 
 
+def needed(tokenizer: Tokenizer, texts: list[str]) -> set[int]:
+    """Return the ids of the tokens of texts, at the start of a line, after a blank and in a list of hotwords."""
+    lines = [before + text for text in texts for before in ("", " ", "、")]
+    return {token for encoded in tokenizer.encode_batch(lines, add_special_tokens=False) for token in encoded.ids}
+
+
 def write(file: Path, ids: list[int]) -> None:
     file.write_text(json.dumps(ids))
 
