@@ -78,7 +78,8 @@ class Espeak:
     ) -> NDArray[np.int16]:
         """Return samples of shape (n,) at `rate_hz`.
 
-        `voice` `cmn-latn-pinyin` reads pinyin with tone digits, `cmn` Chinese characters. `rate` is in words a minute,
+        The voice `cmn-latn-pinyin` reads Chinese characters and pinyin with tone digits; `cmn` (espeak-ng 1.51) reads
+        both as English. `rate` is in words a minute,
         `pitch` and `spread` (of the pitch) are 0…100, `gap` is a pause between words in units of 10 ms.
         """
         name = f"{voice}+{variant}" if variant else voice

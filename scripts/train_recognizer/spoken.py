@@ -20,7 +20,7 @@ def number(n: int) -> str:
         if n >= unit:
             high, rest = divmod(n, unit)
             gap = "零" if 0 < rest < unit // 10 else ""
-            tail = "" if not rest else ("一" if unit == 100 and 10 <= rest < 20 else "") + number(rest)
+            tail = "" if not rest else ("一" if 10 <= rest < 20 else "") + number(rest)
             return number(high) + name + gap + tail
     raise AssertionError
 
