@@ -98,7 +98,7 @@ def test_no_sentence_of_the_evaluation_is_taught() -> None:
     held, names = sentences.banned()
     assert len(held) > 300
     assert "翊澄" in names
-    folder = sentences.HERE / "evaluation"
+    folder = TOP / "scripts" / "train_recognizer" / "evaluation"
     free = (folder / "free.txt").read_text(encoding="utf-8").splitlines()
     assert {sentences.bare(line) for line in free if len(sentences.bare(line)) > 4} <= held
     assert sentences.bare("好，GMP认证！") == sentences.bare("好gmp认证")
