@@ -38,7 +38,7 @@ def silence(seconds: float) -> Samples:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine.open(MODEL, threads=1)
+    return Engine.open(MODEL, threads=1, rescore=False)  # stock faster-whisper knows no second pass
 
 
 @pytest.fixture(scope="module")
@@ -238,9 +238,11 @@ def test_prompted_utterances_share_a_call_with_each_other_only(
     calls: list[list[list[int]]] = []
     decode = prompted._decode
 
-    def watched(frames: NDArray[np.float32], prompts: list[list[int]], bucket_s: int) -> list[Hypothesis]:
+    def watched(
+        frames: NDArray[np.float32], prompts: list[list[int]], lengths: list[int], bucket_s: int
+    ) -> list[Hypothesis]:
         calls.append(prompts)
-        return decode(frames, prompts, bucket_s)
+        return decode(frames, prompts, lengths, bucket_s)
 
     monkeypatch.setattr(prompted, "_decode", watched)
     together = prompted.transcribe(spoken, hotwords)

@@ -50,6 +50,19 @@ class Gates:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescoring:
+    """What counts in the second pass (`rescore`), beside what is heard, which counts 1.
+
+    `language` weighs how likely the text is, `heard` is what a character of the first pass gets where the pass is sure
+    of itself, `length` what every character gets, for the language model prefers short texts.
+    """
+
+    language: float = 0.9
+    heard: float = 4.0
+    length: float = 1.3
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """What is known about a model.
 
@@ -70,6 +83,7 @@ class Card:
     peak: float = 0.0
     decoding: Decoding = Decoding()
     gates: Gates = Gates()
+    rescoring: Rescoring = Rescoring()
     sha256: dict[str, str] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
 
@@ -168,7 +182,7 @@ def _fill(kind: type[Any], table: dict[str, Any], file: Path, prefix: str) -> An
         if key not in known:
             raise _wrong(file, f"unknown field `{prefix}{key}`")
         annotation = known[key].type
-        nested = {"Decoding": Decoding, "Gates": Gates}.get(str(annotation))
+        nested = {"Decoding": Decoding, "Gates": Gates, "Rescoring": Rescoring}.get(str(annotation))
         if nested is not None and isinstance(value, dict):
             values[key] = _fill(nested, value, file, f"{key}.")
             continue

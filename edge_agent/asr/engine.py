@@ -3,7 +3,8 @@
 Stock faster-whisper pads every utterance to 30 s and recognizes one at a time. Here CTranslate2's model is called
 directly: features are cut to the smallest checked bucket, and utterances of equal bucket share one call of encoder and
 decoder. Features, prompt and suppressed tokens are faster-whisper's own: at 30 s the text is the same (`reference`).
-Hotwords stand in a slot of fixed length (`prompt`), so that utterances with different ones share a call too.
+Hotwords stand in a slot of fixed length (`prompt`), so that utterances with different ones share a call too. Where the
+model's folder has a language model, a second pass writes what was heard anew (`rescore`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from edge_agent.asr.card import Card, verify
 from edge_agent.asr.files import open_model, open_tokenizer
 from edge_agent.asr.level import levelled
 from edge_agent.asr.prompt import slot
+from edge_agent.asr.rescore import FILE as LANGUAGE
+from edge_agent.asr.rescore import Rescorer
 from edge_agent.types import SAMPLE_RATE_HZ, Hypothesis
 
 if TYPE_CHECKING:
@@ -41,10 +44,12 @@ class Engine:
     """One model in memory. Only one thread may touch it: CTranslate2 runs its own `threads` underneath.
 
     `card` says what the model was checked for, `name` is what events carry, `buckets` are its lengths of context in
-    seconds.
+    seconds. Without a `rescorer` there is no second pass.
     """
 
-    def __init__(self, card: Card, model: Any, tokenizer: Any, beam: int | None) -> None:
+    def __init__(
+        self, card: Card, model: Any, tokenizer: Any, beam: int | None, rescorer: Rescorer | None = None
+    ) -> None:
         from faster_whisper.feature_extractor import FeatureExtractor
         from faster_whisper.transcribe import get_suppressed_tokens
 
@@ -53,24 +58,34 @@ class Engine:
         self.buckets = card.buckets_s
         self._model = model
         self._tokenizer = tokenizer
+        self._rescorer = rescorer
         self._features = FeatureExtractor(feature_size=model.n_mels)
         self._beam = beam or card.decoding.beam_size
         self._prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
         self._suppress = list(get_suppressed_tokens(tokenizer, [-1]))
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int = 2, compute_type: str = "int8", beam: int | None = None) -> Engine:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        threads: int = 2,
+        compute_type: str = "int8",
+        beam: int | None = None,
+        rescore: bool = True,
+    ) -> Engine:
         """Verify a model's folder and load it.
 
-        Without a `beam`, the card's is taken. `compute_type` is one of CTranslate2's (`int8`, `int8_float32`,
-        `float32`, `auto`).
+        Without a `beam`, the card's is taken; without `rescore`, a language model in the folder is passed over.
+        `compute_type` is one of CTranslate2's (`int8`, `int8_float32`, `float32`, `auto`).
 
         Raises:
             ModelError: the folder is missing, damaged, foreign, or not what its card says.
         """
         card = verify(folder)
         tokenizer = open_tokenizer(folder, card.language)
-        return cls(card, open_model(folder, threads, compute_type), tokenizer, beam)
+        rescorer = Rescorer.load(folder / LANGUAGE) if rescore and (folder / LANGUAGE).is_file() else None
+        return cls(card, open_model(folder, threads, compute_type), tokenizer, beam, rescorer)
 
     @property
     def takes_hotwords(self) -> bool:
@@ -84,7 +99,7 @@ class Engine:
         """
         longer = (bucket for bucket in self.card.buckets_s if bucket > at_least_s)
         card = replace(self.card, buckets_s=(at_least_s, *longer))
-        return Engine(card, self._model, self._tokenizer, self._beam)
+        return Engine(card, self._model, self._tokenizer, self._beam, self._rescorer)
 
     def transcribe(
         self, utterances: Sequence[Samples], hotwords: Sequence[Sequence[str] | None] | None = None
@@ -112,7 +127,8 @@ class Engine:
         for (bucket, _), indices in groups.items():
             frames = np.stack([self._frames(utterances[index], bucket) for index in indices])
             prompts = [[*slots[index], *self._prompt] for index in indices]
-            for index, hypothesis in zip(indices, self._decode(frames, prompts, bucket), strict=True):
+            lengths = [len(utterances[index]) for index in indices]
+            for index, hypothesis in zip(indices, self._decode(frames, prompts, lengths, bucket), strict=True):
                 found[index] = hypothesis
         return found
 
@@ -137,8 +153,13 @@ class Engine:
         frames[:, : mel.shape[1]] = mel
         return frames
 
-    def _decode(self, frames: NDArray[np.float32], prompts: list[list[int]], bucket_s: int) -> list[Hypothesis]:
-        """Run encoder and decoder over a batch of shape (utterances, mels, frames), with prompts of equal length."""
+    def _decode(
+        self, frames: NDArray[np.float32], prompts: list[list[int]], lengths: list[int], bucket_s: int
+    ) -> list[Hypothesis]:
+        """Run encoder, decoder and the second pass over a batch of shape (utterances, mels, frames).
+
+        Prompts are of equal length; `lengths` are those of the utterances, in samples.
+        """
         import ctranslate2
 
         how = self.card.decoding
@@ -156,7 +177,22 @@ class Engine:
             return_scores=True,
             return_no_speech_prob=True,
         )
-        return [self._hypothesis(result) for result in results]
+        hypotheses = [self._hypothesis(result) for result in results]
+        if self._rescorer is None:
+            return hypotheses
+        states = np.array(encoded)
+        return [
+            # The encoder halves the number of frames; what follows the utterance is zeros, and nobody spoke there.
+            self._rescored(states[index, : math.ceil(length // HOP / 2)], hypothesis)
+            for index, (length, hypothesis) in enumerate(zip(lengths, hypotheses, strict=True))
+        ]
+
+    def _rescored(self, states: NDArray[np.float32], hypothesis: Hypothesis) -> Hypothesis:
+        """Write anew what was heard; the confidence stays that of the first pass."""
+        if self._rescorer is None or not hypothesis.text:
+            return hypothesis
+        weights = self.card.rescoring
+        return replace(hypothesis, text=self._rescorer.rewrite(states, hypothesis.text, hypothesis.confidence, weights))
 
     def _hypothesis(self, result: Any) -> Hypothesis:
         tokens = result.sequences_ids[0]

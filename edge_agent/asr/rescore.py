@@ -1,0 +1,327 @@
+"""The second pass: what the encoder heard is written anew, with a language model at hand.
+
+A small recognizer hears better than it writes: it has seen little text, so its homophones are wrong (患者自付 →
+换者自负). While it was trained, a linear layer on its encoder named initials, finals with tone, and letters (CTC,
+Graves et al. 2006). Here this *ear* cuts an utterance into syllables, each with the chance of every sound. A beam
+search finds the characters whose sounds, order (`ngrams`) and agreement with the first pass are together the most
+likely: a noisy channel (Shannon 1948), and the joint decoding of hybrid CTC/attention (Watanabe et al. 2017).
+
+All of it lies in `language.npz` in the model's folder; without it there is no second pass.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_agent.asr.ngrams import END, NGrams
+from edge_agent.errors import ModelError
+from edge_agent.phonetics import HANZI
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge_agent.asr.card import Rescoring
+
+    Floats = NDArray[np.float32]
+    Numbers = NDArray[np.int64]
+
+FILE = "language.npz"
+FORMAT = 1
+TONES = 5
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+COMMA, STOPS = "，", "。？！"
+
+_SILENCE, _INITIAL, _FINAL, _LETTER = range(4)
+_CERTAIN = 0.98
+"""Probability of silence from which a frame of 20 ms holds no sound."""
+_SPLIT = 0.6
+"""Probability of two different finals in frames side by side from which they are two syllables."""
+_PAUSE = 8
+"""Frames of 20 ms between two syllables from which there may be a punctuation mark."""
+_CANDIDATES, _BEAM = 30, 12
+_COMMON = 0.3
+"""How much a character's frequency counts when candidates are chosen."""
+_GAP = -7.0
+"""What it costs, in natural logarithms, to leave out a syllable or a character where both passes are aligned."""
+_IMPOSSIBLE = -14.0
+_LEAST = 1e-6
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """Where a syllable or letter was heard, in frames of 20 ms; `nothing` is the score of it being none.
+
+    `scores` are of shape (readings,) for a syllable, (letters,) for a letter: natural logarithms.
+    """
+
+    start: int
+    end: int
+    nothing: float
+    scores: Floats
+    letter: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rescorer:
+    """Ear, readings and n-grams of one model; never changed, safe to share between threads.
+
+    `characters` names the numbers of the n-grams. The ear is of shape (width, units) and (units,); its units are
+    silence, `initials` consonants, finals times tones, letters. `hear_initials` and `hear_finals` say with which chance
+    what was said (row) is heard as what (column); row 0 of the first is for no initial. A reading is a character with
+    its initial (0: none), its final times tone, and the logarithm of its share in how the character is read; they are
+    in the order of the characters.
+    """
+
+    characters: str
+    grams: NGrams
+    weight: Floats
+    bias: Floats
+    initials: int
+    hear_initials: Floats
+    hear_finals: Floats
+    read: Numbers
+    read_initial: Numbers
+    read_final: Numbers
+    read_share: Floats
+
+    @classmethod
+    def load(cls, file: Path) -> Rescorer:
+        """Read a language model (10 MB take about 0.2 s).
+
+        Raises:
+            ModelError: the file is missing, damaged, or of another version.
+        """
+        try:
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as held:
+                about = json.loads(str(held["about"]))
+                if about["format"] != FORMAT:
+                    raise ValueError(f"format {about['format']}, this program reads {FORMAT}")
+                weight, bias, initials, finals, share = (
+                    held[name].astype(np.float32)
+                    for name in ("weight", "bias", "hear_initials", "hear_finals", "read_share")
+                )
+                read, initial, final = (held[name].astype(np.int64) for name in ("read", "read_initial", "read_final"))
+                count = int(about["initials"])
+                grams = NGrams.load(held)
+            made = cls(about["characters"], grams, weight, bias, count, initials, finals, read, initial, final, share)
+            made._check()
+        except _UNREADABLE as error:
+            raise ModelError(
+                f"the language model can't be used: {error}",
+                where=str(file),
+                remedy="copy the model again; `scripts/train_recognizer/make_language` writes a new one",
+            ) from error
+        return made
+
+    def _check(self) -> None:
+        finals = len(self.hear_finals)
+        fits = (
+            len(self.characters) == len(self.grams.one),
+            self.weight.shape[1:] == self.bias.shape == (1 + self.initials + finals + len(LETTERS),),
+            self.hear_initials.shape == (self.initials + 1,) * 2,
+            self.hear_finals.shape == (finals, finals),
+            len(self.read) == len(self.read_initial) == len(self.read_final) == len(self.read_share),
+            set(LETTERS + COMMA + STOPS) <= set(self.characters),
+        )
+        if not all(fits):
+            raise ValueError("its parts do not fit together")
+
+    def rewrite(self, states: Floats, heard: str, confidence: float, weights: Rescoring) -> str:
+        """Return the text of an utterance, from the encoder's states of shape (frames, width) and the first pass.
+
+        `confidence` in 0…1 is of the first pass. What has Latin letters or digits in it stays as it is, for the ear
+        doesn't know them well; so does what has no syllable that the ear hears.
+        """
+        said = [character for character in heard if character.isalnum()]
+        slots = self._slots(self._sounds(states))
+        if not slots or not said or not all(HANZI.match(character) for character in said):
+            return heard
+        numbers = [self.characters.find(character) for character in said]
+        agreed = self._agreed(slots, numbers)
+        return self._search(slots, agreed, weights.heard * confidence**3, weights) or heard
+
+    def _sounds(self, states: Floats) -> Floats:
+        """Return the chance of every unit in every frame, of shape (frames, units)."""
+        scores = states @ self.weight + self.bias
+        chances: Floats = np.exp(scores - scores.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        return chances
+
+    def _runs(self, chances: Floats) -> list[tuple[int, int, int]]:
+        """Return where initials, finals and letters stand: kind, first frame, frame after the last."""
+        first_final, first_letter = 1 + self.initials, 1 + self.initials + len(self.hear_finals)
+        groups = np.add.reduceat(chances, [0, 1, first_final, first_letter], axis=1)
+        kinds = groups.argmax(axis=1).tolist()
+        toneless = (
+            chances[:, first_final:first_letter]
+            .reshape(len(chances), len(self.hear_finals) // TONES, TONES)
+            .sum(axis=2)
+        )
+        best, sure = toneless.argmax(axis=1), toneless.max(axis=1) > _SPLIT
+        runs: list[tuple[int, int, int]] = []
+        start = 0
+        for frame in range(1, len(kinds) + 1):
+            if frame < len(kinds) and kinds[frame] == kinds[start]:
+                both = kinds[start] == _FINAL and sure[frame] and sure[frame - 1]
+                if not both or best[frame] == best[frame - 1]:
+                    continue
+            if kinds[start] != _SILENCE:
+                runs.append((kinds[start], start, frame))
+            start = frame
+        return runs
+
+    def _slots(self, chances: Floats) -> list[Slot]:
+        """Cut an utterance into syllables and letters; every frame counts for one of them."""
+        runs = [*self._runs(chances), (_SILENCE, len(chances), len(chances))]
+        slots: list[Slot] = []
+        at = done = 0
+        while at < len(runs) - 1:
+            kind, start, end = runs[at]
+            following, next_start, next_end = runs[at + 1]
+            if kind == _LETTER:
+                cut = (end + next_start) // 2
+                nothing, unit = _one(chances[done:cut])
+                scores = np.log(unit[-len(LETTERS) :] + _LEAST)
+                slots.append(Slot(start, end, float(np.log(nothing + _LEAST)), scores, letter=True))
+                at, done = at + 1, cut
+                continue
+            if kind == _FINAL:  # its initial, if it has one, was hardly heard
+                between, last = start, at
+            elif following == _FINAL:
+                between, last, end = (end + next_start) // 2, at + 1, next_end
+            else:  # its final was hardly heard
+                between, last, end = end, at, next_start
+            after, after_start, _ = runs[last + 1]
+            cut = end if after == _FINAL else (end + after_start) // 2
+            slots.append(self._syllable(start, end, _one(chances[done:between]), _one(chances[between:cut])))
+            at, done = last + 1, cut
+        return slots
+
+    def _syllable(self, start: int, end: int, initial: tuple[float, Floats], final: tuple[float, Floats]) -> Slot:
+        """Weigh every reading by how its initial and final were heard."""
+        finals = slice(1 + self.initials, 1 + self.initials + len(self.hear_finals))
+        heard = np.concatenate([[initial[0]], initial[1][1 : 1 + self.initials]])
+        by_initial = np.log(self.hear_initials @ heard + _LEAST)
+        by_final = np.log(self.hear_finals @ final[1][finals] + _LEAST)
+        scores = by_initial[self.read_initial] + by_final[self.read_final] + self.read_share
+        nothing = float(np.log(initial[0] + _LEAST) + np.log(final[0] + _LEAST))
+        return Slot(start, end, nothing, scores.astype(np.float32))
+
+    def _readings(self, character: int) -> slice:
+        first, last = np.searchsorted(self.read, [character, character + 1])
+        return slice(int(first), int(last))
+
+    def _agreed(self, slots: list[Slot], numbers: list[int]) -> list[int]:
+        """Lay the first pass along the slots (Needleman & Wunsch 1970); -1 where it has no character."""
+        likeness = np.full((len(slots), len(numbers)), _IMPOSSIBLE)
+        for column, number in enumerate(numbers):
+            readings = self._readings(number)
+            if readings.start == readings.stop:
+                continue
+            for row, slot in enumerate(slots):
+                if not slot.letter:
+                    likeness[row, column] = slot.scores[readings].max()
+        total = np.zeros((len(slots) + 1, len(numbers) + 1))
+        total[:, 0] = np.arange(len(slots) + 1) * _GAP
+        total[0] = np.arange(len(numbers) + 1) * _GAP
+        for row in range(len(slots)):
+            for column in range(len(numbers)):
+                total[row + 1, column + 1] = max(
+                    total[row, column] + likeness[row, column],
+                    total[row, column + 1] + _GAP,
+                    total[row + 1, column] + _GAP,
+                )
+        agreed = [-1] * len(slots)
+        row, column = len(slots), len(numbers)
+        while row and column:
+            if total[row, column] == total[row - 1, column] + _GAP:
+                row -= 1
+            elif total[row, column] == total[row, column - 1] + _GAP:
+                column -= 1
+            else:
+                row, column = row - 1, column - 1
+                agreed[row] = numbers[column]
+        return agreed
+
+    def _search(self, slots: list[Slot], agreed: list[int], bonus: float, weights: Rescoring) -> str:
+        beam = _Beam(self.grams, weights)
+        letters = np.array([self.characters.index(letter) for letter in LETTERS])
+        marks = np.array([self.characters.index(mark) for mark in COMMA + STOPS])
+        for index, slot in enumerate(slots):
+            if index and slot.start - slots[index - 1].end >= _PAUSE:
+                # A mark is no sound: it is neither heard nor does it make the text longer.
+                beam.extend(marks[:-1], np.full(len(marks) - 1, -weights.length, np.float32), 0.0)
+            if slot.letter:
+                best = np.argsort(-slot.scores)[:3]
+                beam.extend(letters[best], slot.scores[best], slot.nothing)
+                continue
+            likely = slot.scores + _COMMON * self.grams.one[self.read]
+            kept = np.argpartition(-likely, min(_CANDIDATES, len(likely) - 1))[:_CANDIDATES]
+            readings = self._readings(agreed[index])
+            kept = np.union1d(kept, np.arange(readings.start, readings.stop))
+            # Of a character with several readings the best counts.
+            kept = kept[np.argsort(-slot.scores[kept], kind="stable")]
+            candidates, first = np.unique(self.read[kept], return_index=True)
+            scores = slot.scores[kept[first]] + np.float32(bonus) * (candidates == agreed[index])
+            beam.extend(candidates, scores, slot.nothing)
+        beam.extend(marks[1:], np.full(len(STOPS), -weights.length, np.float32), None)
+        beam.extend(np.array([END]), np.full(1, -weights.length, np.float32), None)
+        text = "".join(self.characters[number] for number in beam.best()[:-1])
+        return text if any(character.isalnum() for character in text) else ""
+
+
+class _Beam:
+    """Unfinished texts, the best few; of those that end in the same two characters, only the best."""
+
+    def __init__(self, grams: NGrams, weights: Rescoring) -> None:
+        self._grams = grams
+        self._weights = weights
+        self._contexts = np.zeros(1, np.uint64)
+        self._scores = np.zeros(1, np.float32)
+        self._texts: list[tuple[int, ...]] = [()]
+
+    def extend(self, candidates: Numbers, scores: Floats, nothing: float | None) -> None:
+        """Append one of the candidates with its score, or, if `nothing` has a score, none."""
+        log, contexts = self._grams.log_probabilities(self._contexts, candidates)
+        total = self._scores[:, None] + self._weights.language * log + scores + self._weights.length
+        totals, keys = total.ravel(), contexts.ravel()
+        if nothing is not None:
+            totals = np.concatenate([totals, self._scores + np.float32(nothing)])
+            keys = np.concatenate([keys, self._contexts])
+        order = np.argsort(-totals, kind="stable")[: 4 * _BEAM]
+        _, first = np.unique(keys[order], return_index=True)
+        order = order[np.sort(first)][:_BEAM]
+        order = order[np.argsort(keys[order])]  # keys that rise are found faster
+        texts = []
+        for index in order.tolist():
+            parent, which = divmod(index, len(candidates))
+            if index < total.size:
+                texts.append((*self._texts[parent], int(candidates[which])))
+            else:
+                texts.append(self._texts[index - total.size])
+        self._contexts, self._scores, self._texts = keys[order], totals[order], texts
+
+    def best(self) -> tuple[int, ...]:
+        """Return the numbers of the most likely text."""
+        return self._texts[int(self._scores.argmax())]
+
+
+def _one(chances: Floats) -> tuple[float, Floats]:
+    """Return with which chance frames hold nothing, and with which exactly one unit, for every unit (CTC's sum)."""
+    nothing = 1.0
+    within = np.zeros(chances.shape[1], np.float32)
+    after = np.zeros(chances.shape[1], np.float32)
+    for frame in chances[chances[:, 0] < _CERTAIN]:
+        after = (after + within) * frame[0]
+        within = (within + np.float32(nothing)) * frame
+        nothing *= float(frame[0])
+    return nothing, within + after
