@@ -9,6 +9,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def _child(work: Callable[[int], None], number: int) -> bool:
 def speak_tests(folder: Path, new: Sequence[Sentence], own: Sequence[Clip], old: bool = True) -> bool:
     """Speak the sentences with new terms, and some of what the evaluation holds, in voices that training never uses.
 
-    The site's `own` recordings are linked. Returns whether it was done.
+    The site's `own` recordings are copied there. Returns whether it was done.
     """
 
     def speak(seed: int) -> None:
@@ -75,19 +76,20 @@ def speak_tests(folder: Path, new: Sequence[Sentence], own: Sequence[Clip], old:
         return False
     rows = []
     for number, clip in enumerate(own):
-        link = folder / f"own-{number:03}{clip.audio.suffix}"
-        link.symlink_to(clip.audio.resolve())
-        rows.append({"audio": link.name, "text": clip.text, "set": "own", "terms": clip.terms})
+        name = f"own-{number:03}{clip.audio.suffix}"
+        shutil.copy(clip.audio, folder / name)
+        rows.append({"audio": name, "text": clip.text, "set": "own", "terms": clip.terms})
     if rows:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / "own.jsonl").write_text(text, encoding="utf-8")
     return True
 
 
-def recordings(sentences: Sequence[Sentence], folder: Path) -> list[dict[str, Any]]:
+def recordings(sentences: Sequence[Sentence], site: Sequence[Clip], folder: Path) -> list[dict[str, Any]]:
     """Speak sentences in training's voices and channels, as WAV at 16 kHz, and list them in `metadata.jsonl`.
 
-    A line is `{"file_name", "text", "seconds"}`, as `datasets.load_dataset("audiofolder")` reads it.
+    The site's own recordings are added as they are. A line is `{"file_name", "text", "seconds"}`, as
+    `datasets.load_dataset("audiofolder")` reads it.
     """
     (folder / "wav").mkdir(parents=True, exist_ok=True)
     listed = folder / "metadata.jsonl"
@@ -109,7 +111,16 @@ def recordings(sentences: Sequence[Sentence], folder: Path) -> list[dict[str, An
 
     for start in range(0, len(sentences), AT_ONCE):
         _child(speak, start)
-    return [json.loads(line) for line in listed.read_text(encoding="utf-8").splitlines()] if listed.exists() else []
+    with listed.open("a", encoding="utf-8") as stream:
+        for number, clip in enumerate(site):
+            samples = decode(clip.audio)
+            if not 0 < len(samples) <= LONGEST_S * RATE_HZ:
+                continue
+            file = f"wav/site-{number:05}.wav"
+            soundfile.write(folder / file, samples, RATE_HZ, subtype="PCM_16")
+            row = {"file_name": file, "text": clip.text, "seconds": round(len(samples) / RATE_HZ, 2)}
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return [json.loads(line) for line in listed.read_text(encoding="utf-8").splitlines()]
 
 
 def shard(clips: Sequence[Clip], path: Path, times: int) -> tuple[int, list[str]]:
