@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -238,11 +239,9 @@ def test_prompted_utterances_share_a_call_with_each_other_only(
     calls: list[list[list[int]]] = []
     decode = prompted._decode
 
-    def watched(
-        frames: NDArray[np.float32], prompts: list[list[int]], lengths: list[int], bucket_s: int
-    ) -> list[Hypothesis]:
+    def watched(encoded: Any, prompts: list[list[int]], bucket_s: int) -> list[Hypothesis]:
         calls.append(prompts)
-        return decode(frames, prompts, lengths, bucket_s)
+        return decode(encoded, prompts, bucket_s)
 
     monkeypatch.setattr(prompted, "_decode", watched)
     together = prompted.transcribe(spoken, hotwords)

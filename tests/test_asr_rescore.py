@@ -88,6 +88,23 @@ def test_what_has_no_syllables_stays(rescorer: Rescorer, heard: str) -> None:
     assert rescorer.rewrite(spoken("患者自付"), heard, 0.5, WEIGHTS) == heard
 
 
+def test_a_hotword_is_written_where_it_was_heard(rescorer: Rescorer) -> None:
+    states = spoken("这个患者自付三成")
+    assert "换者" in rescorer.rewrite(states, "这个患者自付三成。", 0.9, WEIGHTS, ["换者"])
+    assert rescorer.rewrite(states, "这个患者自付三成。", 0.9, WEIGHTS) == "这个患者自付三成。"
+
+
+def test_a_hotword_that_was_not_heard_changes_nothing(rescorer: Rescorer) -> None:
+    states, text = spoken("这个患者自付三成"), "这个患者自付三成。"
+    for hotwords in (["负责"], ["医保"], ["以后", "王"], ["CRM", "", "甲乙"]):
+        assert rescorer.rewrite(states, text, 0.5, WEIGHTS, hotwords) == text
+
+
+def test_of_hotwords_that_overlap_the_longer_wins(rescorer: Rescorer) -> None:
+    states = spoken("患者自付不多")
+    assert "换者自负" in rescorer.rewrite(states, "患者自付不多。", 0.9, WEIGHTS, ["患者", "换者自负"])
+
+
 def test_where_the_ear_hears_nothing_the_text_stays(rescorer: Rescorer) -> None:
     assert rescorer.rewrite(spoken("")[:0], "换者自负", 0.5, WEIGHTS) == "换者自负"
     assert rescorer.rewrite(spoken(""), "换者自负", 0.5, WEIGHTS) == "换者自负"

@@ -89,8 +89,8 @@ class Engine:
 
     @property
     def takes_hotwords(self) -> bool:
-        """Whether the model was taught to be told hotwords; if not, they are passed over."""
-        return self.card.prompt_tokens > 0
+        """Whether hotwords are of use: to a model that was taught to be told them, or to the second pass."""
+        return self.card.prompt_tokens > 0 or self._rescorer is not None
 
     def with_context(self, at_least_s: int) -> Engine:
         """Return an engine on the same model that gives no utterance less context than this, checked or not.
@@ -127,8 +127,16 @@ class Engine:
         for (bucket, _), indices in groups.items():
             frames = np.stack([self._frames(utterances[index], bucket) for index in indices])
             prompts = [[*slots[index], *self._prompt] for index in indices]
-            lengths = [len(utterances[index]) for index in indices]
-            for index, hypothesis in zip(indices, self._decode(frames, prompts, lengths, bucket), strict=True):
+            encoded = self._encode(frames)
+            found_here = self._decode(encoded, prompts, bucket)
+            if self._rescorer:
+                states = np.array(encoded)
+                for row, index in enumerate(indices):
+                    # The encoder halves the number of frames; what follows the utterance is zeros: nobody spoke there.
+                    heard = states[row, : math.ceil(len(utterances[index]) // HOP / 2)]
+                    told = (hotwords[index] or ()) if hotwords else ()
+                    found_here[row] = self._rewritten(self._rescorer, heard, found_here[row], told)
+            for index, hypothesis in zip(indices, found_here, strict=True):
                 found[index] = hypothesis
         return found
 
@@ -138,7 +146,7 @@ class Engine:
             return [[]] * count
         if len(hotwords) != count:
             raise ValueError(f"hotwords for {len(hotwords)} utterances, but there are {count}")
-        if not self.takes_hotwords:
+        if not self.card.prompt_tokens:
             return [[]] * count
         return [slot(self._tokenizer, terms or (), self.card.prompt_tokens) for terms in hotwords]
 
@@ -153,17 +161,15 @@ class Engine:
         frames[:, : mel.shape[1]] = mel
         return frames
 
-    def _decode(
-        self, frames: NDArray[np.float32], prompts: list[list[int]], lengths: list[int], bucket_s: int
-    ) -> list[Hypothesis]:
-        """Run encoder, decoder and the second pass over a batch of shape (utterances, mels, frames).
-
-        Prompts are of equal length; `lengths` are those of the utterances, in samples.
-        """
+    def _encode(self, frames: NDArray[np.float32]) -> Any:
+        """Return states of shape (utterances, frames / 2, width) of a batch of shape (utterances, mels, frames)."""
         import ctranslate2
 
+        return self._model.encode(ctranslate2.StorageView.from_array(frames))
+
+    def _decode(self, encoded: Any, prompts: list[list[int]], bucket_s: int) -> list[Hypothesis]:
+        """Run the decoder over a batch, with prompts of equal length."""
         how = self.card.decoding
-        encoded = self._model.encode(ctranslate2.StorageView.from_array(frames))
         results = self._model.generate(
             encoded,
             prompts,
@@ -177,22 +183,16 @@ class Engine:
             return_scores=True,
             return_no_speech_prob=True,
         )
-        hypotheses = [self._hypothesis(result) for result in results]
-        if self._rescorer is None:
-            return hypotheses
-        states = np.array(encoded)
-        return [
-            # The encoder halves the number of frames; what follows the utterance is zeros, and nobody spoke there.
-            self._rescored(states[index, : math.ceil(length // HOP / 2)], hypothesis)
-            for index, (length, hypothesis) in enumerate(zip(lengths, hypotheses, strict=True))
-        ]
+        return [self._hypothesis(result) for result in results]
 
-    def _rescored(self, states: NDArray[np.float32], hypothesis: Hypothesis) -> Hypothesis:
+    def _rewritten(
+        self, rescorer: Rescorer, states: NDArray[np.float32], hypothesis: Hypothesis, hotwords: Sequence[str]
+    ) -> Hypothesis:
         """Write anew what was heard; the confidence stays that of the first pass."""
-        if self._rescorer is None or not hypothesis.text:
+        if not hypothesis.text:
             return hypothesis
-        weights = self.card.rescoring
-        return replace(hypothesis, text=self._rescorer.rewrite(states, hypothesis.text, hypothesis.confidence, weights))
+        text = rescorer.rewrite(states, hypothesis.text, hypothesis.confidence, self.card.rescoring, hotwords)
+        return replace(hypothesis, text=text)
 
     def _hypothesis(self, result: Any) -> Hypothesis:
         tokens = result.sequences_ids[0]

@@ -24,6 +24,7 @@ from edge_agent.errors import ModelError
 from edge_agent.phonetics import HANZI
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,6 +53,10 @@ _COMMON = 0.3
 _GAP = -7.0
 """What it costs, in natural logarithms, to leave out a syllable or a character where both passes are aligned."""
 _IMPOSSIBLE = -14.0
+_TOLD = 30.0
+"""What a character of a hotword gets where the hotword was heard: more than any language model has against it."""
+_NEAR, _NEAREST = 1.6, 4.0
+"""How much less likely than the likeliest a hotword's syllables may be, on average and each (natural logarithms)."""
 _LEAST = 1e-6
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 
@@ -135,11 +140,14 @@ class Rescorer:
         if not all(fits):
             raise ValueError("its parts do not fit together")
 
-    def rewrite(self, states: Floats, heard: str, confidence: float, weights: Rescoring) -> str:
+    def rewrite(
+        self, states: Floats, heard: str, confidence: float, weights: Rescoring, hotwords: Sequence[str] = ()
+    ) -> str:
         """Return the text of an utterance, from the encoder's states of shape (frames, width) and the first pass.
 
         `confidence` in 0…1 is of the first pass. What has Latin letters or digits in it stays as it is, for the ear
-        doesn't know them well; so does what has no syllable that the ear hears.
+        doesn't know them well; so does what has no syllable that the ear hears. A hotword is written where it was
+        heard, whatever the language model thinks of it.
         """
         said = [character for character in heard if character.isalnum()]
         slots = self._slots(self._sounds(states))
@@ -147,7 +155,11 @@ class Rescorer:
             return heard
         numbers = [self.characters.find(character) for character in said]
         agreed = self._agreed(slots, numbers)
-        return self._search(slots, agreed, weights.heard * confidence**3, weights) or heard
+        bonuses = [weights.heard * confidence**3] * len(slots)
+        for at, term in self._told(slots, hotwords):
+            agreed[at : at + len(term)] = term
+            bonuses[at : at + len(term)] = [_TOLD] * len(term)
+        return self._search(slots, agreed, bonuses, weights) or heard
 
     def _sounds(self, states: Floats) -> Floats:
         """Return the chance of every unit in every frame, of shape (frames, units)."""
@@ -252,7 +264,38 @@ class Rescorer:
                 agreed[row] = numbers[column]
         return agreed
 
-    def _search(self, slots: list[Slot], agreed: list[int], bonus: float, weights: Rescoring) -> str:
+    def _told(self, slots: list[Slot], hotwords: Sequence[str]) -> list[tuple[int, list[int]]]:
+        """Return where hotwords were heard: the first slot and the characters' numbers; none overlaps another.
+
+        A hotword is heard where its syllables are hardly less likely than the likeliest ones. The nearest come first.
+        """
+        found: list[tuple[float, int, list[int]]] = []
+        best = [float(slot.scores.max()) if not slot.letter else 0.0 for slot in slots]
+        for word in hotwords:
+            numbers = [self.characters.find(character) for character in word]
+            spans = [self._readings(number) for number in numbers]
+            if len(word) < 2 or any(span.start == span.stop for span in spans):
+                continue  # of one character, or not spoken as Chinese
+            for at in range(len(slots) - len(word) + 1):
+                window = slots[at : at + len(word)]
+                if any(slot.letter for slot in window):
+                    continue
+                behind = [
+                    best[at + offset] - float(slot.scores[span].max())
+                    for offset, (slot, span) in enumerate(zip(window, spans, strict=True))
+                ]
+                if sum(behind) <= _NEAR * len(word) and max(behind) <= _NEAREST:
+                    found.append((sum(behind) / len(word) - len(word), at, numbers))
+        taken: set[int] = set()
+        told = []
+        for _, at, numbers in sorted(found):
+            places = set(range(at, at + len(numbers)))
+            if not places & taken:
+                taken |= places
+                told.append((at, numbers))
+        return told
+
+    def _search(self, slots: list[Slot], agreed: list[int], bonuses: list[float], weights: Rescoring) -> str:
         beam = _Beam(self.grams, weights)
         letters = np.array([self.characters.index(letter) for letter in LETTERS])
         marks = np.array([self.characters.index(mark) for mark in COMMA + STOPS])
@@ -271,7 +314,7 @@ class Rescorer:
             # Of a character with several readings the best counts.
             kept = kept[np.argsort(-slot.scores[kept], kind="stable")]
             candidates, first = np.unique(self.read[kept], return_index=True)
-            scores = slot.scores[kept[first]] + np.float32(bonus) * (candidates == agreed[index])
+            scores = slot.scores[kept[first]] + np.float32(bonuses[index]) * (candidates == agreed[index])
             beam.extend(candidates, scores, slot.nothing)
         beam.extend(marks[1:], np.full(len(STOPS), -weights.length, np.float32), None)
         beam.extend(np.array([END]), np.full(1, -weights.length, np.float32), None)

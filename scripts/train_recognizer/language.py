@@ -40,7 +40,7 @@ class Confusion:
     """
 
     tone: float = 0.6
-    like: float = 0.08
+    like: float = 0.02
     initial: float = 0.005
     final: float = 0.03
 
