@@ -170,7 +170,7 @@ def prompted(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     text = card.read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if line.startswith("prompt_tokens"))
     card.write_text(text.replace(line, "prompt_tokens = 64"), encoding="utf-8")
-    return Engine.open(folder, threads=1)
+    return Engine.open(folder, threads=1, rescore=False)
 
 
 def test_the_slot_is_as_long_as_the_card_says_and_the_terms_end_it(prompted: Engine) -> None:
