@@ -169,7 +169,7 @@ class Maker:
         r = self.random
         prompt = self._prompt(segments) if segments and prompted else []
         start = [self.row[t] for t in (*prompt, START, ZH, TRANSCRIBE)]
-        timed = r.random() < 0.4
+        timed = r.random() < 0.5
         text: list[int] = []
         places: list[float] = []
         for s in segments:
