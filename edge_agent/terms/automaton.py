@@ -8,8 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from edge_agent.terms.compiled import Parts
 
 Occurrence = tuple[int, int, int]
 """Start, end (half-open, in characters) and the index of the pattern."""
@@ -20,27 +27,48 @@ class Automaton:
     """Finds every occurrence of its patterns, overlapping ones too; safe to read from many threads."""
 
     find: Callable[[str], list[Occurrence]]
+    freeze: Callable[[], bytes]
+    """Gives the bytes that `thaw` makes this automaton of again: what it was built into or, where the library can't
+    give that out, its patterns."""
 
     @classmethod
     def build(cls, patterns: Sequence[str]) -> Automaton:
-        """Compile patterns: distinct, none empty. Without any, nothing is ever found."""
+        """Compile patterns: distinct, none empty, none with a NUL. Without any, nothing is ever found."""
         if not patterns:
-            return cls(lambda _: [])
+            return cls(lambda _: [], lambda: b"")
         try:
-            return cls(_daachorse(patterns))
+            import daachorse
         except ImportError:
-            return cls(_ahocorasick_rs(patterns))
+            return _ahocorasick_rs(patterns)
+        machine = daachorse.CharwiseDoubleArrayAhoCorasick(list(patterns), daachorse.MATCH_KIND_STANDARD)
+        return cls(machine.find_overlapping, lambda: _DAACHORSE + machine.serialize())
+
+    @classmethod
+    def thaw(cls, frozen: bytes) -> Automaton:
+        """Make the automaton again that `freeze` gave out; the bytes must be whole (`edge_agent.terms.compiled`)."""
+        if not frozen:
+            return cls.build(())
+        if not frozen.startswith(_DAACHORSE):
+            return cls.build(frozen.decode().split("\0"))
+        import daachorse
+
+        machine = daachorse.CharwiseDoubleArrayAhoCorasick.deserialize(frozen[len(_DAACHORSE) :])
+        return cls(machine.find_overlapping, lambda: _DAACHORSE + machine.serialize())
+
+    @classmethod
+    def from_parts(cls, parts: Parts, name: str) -> Automaton:
+        """Take the automaton that `parts` gave out under a name."""
+        return cls.thaw(parts[name].tobytes())
+
+    def parts(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the part of a file that holds this automaton."""
+        return {name: np.frombuffer(self.freeze(), np.uint8)}
 
 
-def _daachorse(patterns: Sequence[str]) -> Callable[[str], list[Occurrence]]:
-    import daachorse
-
-    machine = daachorse.CharwiseDoubleArrayAhoCorasick(list(patterns), daachorse.MATCH_KIND_STANDARD)
-    find: Callable[[str], list[Occurrence]] = machine.find_overlapping
-    return find
+_DAACHORSE = b"\0daachorse\0"  # no pattern is empty, so patterns never begin with NUL
 
 
-def _ahocorasick_rs(patterns: Sequence[str]) -> Callable[[str], list[Occurrence]]:
+def _ahocorasick_rs(patterns: Sequence[str]) -> Automaton:
     import ahocorasick_rs
 
     machine = ahocorasick_rs.AhoCorasick(list(patterns), matchkind=ahocorasick_rs.MatchKind.Standard)
@@ -48,4 +76,4 @@ def _ahocorasick_rs(patterns: Sequence[str]) -> Callable[[str], list[Occurrence]
     def find(text: str) -> list[Occurrence]:
         return [(start, end, which) for which, start, end in machine.find_matches_as_indexes(text, overlapping=True)]
 
-    return find
+    return Automaton(find, lambda: "\0".join(patterns).encode())

@@ -5,17 +5,27 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edge_agent.errors import DictionaryError
+from edge_agent.terms import compiled
 from edge_agent.terms.automaton import Automaton
+from edge_agent.terms.compiled import Strings
+from edge_agent.terms.entries import Entries
 from edge_agent.terms.normalise import Normalised, normalise
 from edge_agent.terms.pack import Entry, Pack
-from edge_agent.terms.sound import Correction, Sounds, sounding
+from edge_agent.terms.sound import Correction, Sounds
 from edge_agent.types import TermHit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from edge_agent.terms.compiled import Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +38,6 @@ class Recognition:
     text: str
     heard: str
     terms: tuple[TermHit, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Spelling:
-    """One way to write a term, as it is matched."""
-
-    entry: Entry
-    surface: str
-    via: Literal["exact", "alias"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,12 @@ class Dictionary:
     """
 
     version: str
-    entries: tuple[Entry, ...]
-    _spellings: tuple[_Spelling, ...]
+    entries: Entries
+    _spellings: _Spellings
     _exact: Automaton
     _sounds: Sounds
-    _decoy_terms: tuple[frozenset[str], ...]
+    _decoy_terms: Strings
+    """For each decoy, the terms it must not become, a line each; an empty line stands for all."""
     _decoys: Automaton
 
     @classmethod
@@ -93,19 +95,49 @@ class Dictionary:
             key = normalise(entry.term.term).text
             if key not in rows or entry.term.weight > rows[key].term.weight:
                 rows[key] = entry
-        entries = tuple(rows.values())
-        spellings = _spellings(entries)
+        entries = Entries.of(rows.values())
+        keys, spellings = _Spellings.of(entries)
         decoys: dict[str, set[str]] = {}
         for decoy in (decoy for pack in packs for decoy in pack.decoys):
             decoys.setdefault(normalise(decoy.heard).text, set()).add(decoy.term)
         return cls(
             version=hashlib.sha256("\n".join(pack.digest for pack in packs).encode()).hexdigest()[:12],
             entries=entries,
-            _spellings=tuple(spellings.values()),
-            _exact=Automaton.build(list(spellings)),
-            _sounds=Sounds.build([s for one in spellings.values() if (s := sounding(one.entry, one.surface))]),
-            _decoy_terms=tuple(map(frozenset, decoys.values())),
+            _spellings=spellings,
+            _exact=Automaton.build(keys),
+            _sounds=Sounds.build(spellings.named, len(keys)),
+            _decoy_terms=Strings.of("\n".join(sorted(terms)) for terms in decoys.values()),
             _decoys=Automaton.build(list(decoys)),
+        )
+
+    def parts(self) -> dict[str, NDArray[Any]]:
+        """Return all of it as named arrays, as `edge_agent.terms.compiled` writes them to a file."""
+        return {
+            "version": compiled.pack_text(self.version),
+            **self.entries.parts(),
+            **self._spellings.parts(),
+            **self._exact.parts("exact"),
+            **self._sounds.parts(),
+            **self._decoy_terms.parts("decoy.terms"),
+            **self._decoys.parts("decoy.automaton"),
+        }
+
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Dictionary:
+        """Make the dictionary again that `parts` gave out: nothing is compiled, and nothing is made for each term.
+
+        The parts must be whole: `edge_agent.terms.compiled.read` vouches for that.
+        """
+        entries = Entries.from_parts(parts)
+        spellings = _Spellings.from_parts(parts, entries)
+        return cls(
+            version=parts["version"].tobytes().decode(),
+            entries=entries,
+            _spellings=spellings,
+            _exact=Automaton.from_parts(parts, "exact"),
+            _sounds=Sounds.from_parts(parts, spellings.named),
+            _decoy_terms=Strings.from_parts(parts, "decoy.terms"),
+            _decoys=Automaton.from_parts(parts, "decoy.automaton"),
         )
 
     def recognise(self, heard: str) -> Recognition:
@@ -116,7 +148,9 @@ class Dictionary:
         """
         text = normalise(heard)
         exact = self._find_exact(text)
-        decoys = [(start, end, self._decoy_terms[which]) for start, end, which in self._decoys.find(text.text)]
+        decoys = [
+            (start, end, self._decoy_terms[which].split("\n")) for start, end, which in self._decoys.find(text.text)
+        ]
 
         def allowed(correction: Correction) -> bool:
             term = correction.sounding.entry.term.term
@@ -139,22 +173,48 @@ class Dictionary:
         done = 0
         for start, end, which in sorted(self._exact.find(text.text), key=lambda hit: (hit[0], -hit[1])):
             if start >= done and text.whole(start, end):
-                spelling = self._spellings[which]
-                found.append(_Found(start, end, spelling.entry, spelling.via, 1.0))
+                entry, _ = self._spellings.named(which)
+                found.append(_Found(start, end, entry, self._spellings.via(which), 1.0))
                 done = end
         return found
 
 
-def _spellings(entries: Iterable[Entry]) -> dict[str, _Spelling]:
-    """Return every normalised spelling with the term it means: a term's own before an alias, then the heavier term."""
-    out = {normalise(entry.term.term).text: _Spelling(entry, entry.term.term, "exact") for entry in entries}
-    for entry in entries:
-        for alias in entry.term.aliases:
-            key = normalise(alias).text
-            rival = out.get(key)
-            if rival is None or (rival.via == "alias" and entry.term.weight > rival.entry.term.weight):
-                out[key] = _Spelling(entry, alias, "alias")
-    return out
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spellings:
+    """Every way to write a term, by number: whose it is, how it is written, and whether it is the term's own."""
+
+    entries: Entries
+    owner: NDArray[np.int32]
+    own: NDArray[np.uint8]
+    surfaces: Strings
+
+    @classmethod
+    def of(cls, entries: Entries) -> tuple[list[str], _Spellings]:
+        """Return the normalised spellings and what they mean: a term's own before an alias, then the heavier term."""
+        out = {normalise(entry.term.term).text: (number, entry.term.term, 1) for number, entry in enumerate(entries)}
+        for number, entry in enumerate(entries):
+            for alias in entry.term.aliases:
+                key = normalise(alias).text
+                rival = out.get(key)
+                if rival is None or (not rival[2] and entry.term.weight > entries.weight[rival[0]]):
+                    out[key] = (number, alias, 0)
+        owner, surfaces, own = zip(*out.values(), strict=True) if out else ((), (), ())
+        return list(out), cls(entries, np.array(owner, np.int32), np.array(own, np.uint8), Strings.of(surfaces))
+
+    @classmethod
+    def from_parts(cls, parts: Parts, entries: Entries) -> _Spellings:
+        surfaces = Strings.from_parts(parts, "spelling.surface")
+        return cls(entries, parts["spelling.owner"], parts["spelling.own"], surfaces)
+
+    def parts(self) -> dict[str, NDArray[Any]]:
+        return {"spelling.owner": self.owner, "spelling.own": self.own, **self.surfaces.parts("spelling.surface")}
+
+    def named(self, which: int) -> tuple[Entry, str]:
+        """Return the term and how it is written."""
+        return self.entries[int(self.owner[which])], self.surfaces[which]
+
+    def via(self, which: int) -> str:
+        return "exact" if self.own[which] else "alias"
 
 
 def _compatible(correction: Correction, found: _Found, text: Normalised) -> bool:

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING
 
 from edge_agent.phonetics import HANZI
 from edge_agent.terms.automaton import Automaton
+from edge_agent.terms.compiled import ragged
 from edge_agent.terms.normalise import Normalised, normalise
 from edge_agent.terms.pack import Entry, Phonetic
 from edge_agent.terms.pinyin import Syllable, known_word, read_as, readings, symbols, symbols_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edge_agent.terms.compiled import Parts
 
 SHORTEST = 3
 """Syllables (and letters) a term needs: two of them are heard by chance in every other sentence."""
@@ -85,17 +92,36 @@ class Sounds:
     """Every term that may be corrected, by its sound."""
 
     automaton: Automaton
-    soundings: tuple[tuple[Sounding, ...], ...]
-    """For each pattern of the automaton, what sounds so."""
+    spelling: Callable[[int], tuple[Entry, str]]
+    """Gives the term and the way to write it that a number stands for."""
+    members: NDArray[np.int32]
+    """The numbers of the spellings of each pattern in turn; those of pattern k are `members[ends[k]:ends[k + 1]]`."""
+    ends: NDArray[np.int64]
 
     @classmethod
-    def build(cls, soundings: Sequence[Sounding]) -> Sounds:
-        """Compile soundings; where two fit a text equally well, the heavier term wins, then the earlier."""
-        alike: dict[str, list[Sounding]] = {}
-        for sounding in soundings:
-            for pattern in sounding.patterns:
-                alike.setdefault(pattern, []).append(sounding)
-        return cls(Automaton.build(list(alike)), tuple(tuple(group) for group in alike.values()))
+    def build(cls, spelling: Callable[[int], tuple[Entry, str]], count: int) -> Sounds:
+        """Compile `count` spellings; where two fit a text equally well, the heavier term wins, then the earlier."""
+        alike: dict[str, list[int]] = {}
+        for number in range(count):
+            if one := sounding(*spelling(number)):
+                for pattern in one.patterns:
+                    alike.setdefault(pattern, []).append(number)
+        return cls(Automaton.build(list(alike)), spelling, *ragged(list(alike.values())))
+
+    @classmethod
+    def from_parts(cls, parts: Parts, spelling: Callable[[int], tuple[Entry, str]]) -> Sounds:
+        """Take the sounds that `parts` gave out."""
+        automaton = Automaton.from_parts(parts, "sound.automaton")
+        return cls(automaton, spelling, parts["sound.members"], parts["sound.ends"])
+
+    def parts(self) -> dict[str, NDArray[Any]]:
+        """Return the parts of a file that hold the sounds."""
+        return self.automaton.parts("sound.automaton") | {"sound.members": self.members, "sound.ends": self.ends}
+
+    def of_pattern(self, which: int) -> list[Sounding]:
+        """Return what sounds like a pattern of the automaton; made when it is heard, for most terms never are."""
+        numbers = self.members[self.ends[which] : self.ends[which + 1]]
+        return [one for number in numbers.tolist() if (one := sounding(*self.spelling(number)))]
 
     def find(self, text: Normalised, allowed: Callable[[Correction], bool]) -> list[Correction]:
         """Return the corrections that are believed and allowed, in order and without overlap; the longest go first."""
@@ -104,7 +130,7 @@ class Sounds:
             if not text.whole(start, end):
                 continue
             heard = text.text[start:end]
-            for sounding in self.soundings[which]:
+            for sounding in self.of_pattern(which):
                 one = Correction(start, end, sounding, sounding.score(heard))
                 if one.score >= sounding.threshold and _plausible(heard, sounding) and allowed(one):
                     found.append(one)
