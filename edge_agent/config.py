@@ -198,7 +198,11 @@ class Hub(Section):
     """Head office's end of the line."""
 
     bind: str = _setting("tcp://127.0.0.1:7420", "Address the hub listens on; port * takes any free one.")
-    database: str = _setting("hub.db", "SQLite file of the hub; a relative path counts from the state folder.")
+    database: str = _setting(
+        "hub.db",
+        "SQLite file of the hub, relative to the state folder; or postgresql://user@host/database, "
+        "which several hubs may share.",
+    )
     key_file: str = _setting("hub.key", "The hub's CURVE key; a relative path counts from the state folder.")
     allow_file: str = _setting(
         "allowed-branches",

@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.postgres import postgres, where
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+__all__ = ["postgres", "where"]  # fixtures
 
 TOP = Path(__file__).resolve().parent.parent
 

@@ -86,7 +86,7 @@ class Head:
             self._thread.join()
 
     def events(self) -> list[HubEvent]:
-        with Ledger.open(self.database, readonly=True) as ledger:
+        with Ledger.open(self.settings.database, readonly=True) as ledger:
             return list(ledger.events())
 
     def branch(self, name: str, **settings: object) -> Uplink:

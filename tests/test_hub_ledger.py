@@ -43,6 +43,8 @@ def test_an_event_is_filed_as_it_came() -> None:
         ({"time": "0001-01-01T00:00:00+14:00"}, "out of range"),
         ({"data": None}, "not iterable"),
         ({"subject": "\ud800"}, "surrogates"),
+        ({"subject": "a\x00b"}, "NUL"),
+        ({"id": "x" * 513}, "512"),
         ({"data": {"score": float("nan")}}, "NaN"),
     ],
 )
@@ -79,8 +81,8 @@ def test_judging_never_fails(value: object) -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path / "hub.db") as ledger:
+def ledger(where: Path | str) -> Iterator[Ledger]:
+    with Ledger.open(where) as ledger:
         yield ledger
 
 

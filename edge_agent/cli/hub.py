@@ -141,7 +141,6 @@ def _allow_file(config: Config) -> Path:
 
 
 def _ledger(config: Config) -> Ledger:
-    from edge_agent import paths
     from edge_agent.hub import Ledger
 
-    return Ledger.open(paths.under_state(config.hub.database), readonly=True)
+    return Ledger.open(config.hub.database, readonly=True)

@@ -9,6 +9,8 @@ from typing import NoReturn
 from edge_agent.event import Event
 from edge_agent.wire import MAX_REASON
 
+MAX_ATTRIBUTE = 512  # characters of an id, a type or a subject
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -37,6 +39,8 @@ def judge(line: bytes) -> Entry | str:
         # JSON can spell half of a surrogate pair, which no database takes as text.
         for text in (entry.id, entry.type, entry.subject):
             text.encode("utf-8")
+            if "\x00" in text or len(text) > MAX_ATTRIBUTE:  # no index of a database takes them all
+                raise ValueError(f"id, type or subject has a NUL, or more than {MAX_ATTRIBUTE} characters")
     except (ValueError, OverflowError, RecursionError) as error:
         return (str(error) or type(error).__name__)[:MAX_REASON]
     return entry

@@ -1,25 +1,25 @@
-"""The hub's database: what came, from whom, and how far each branch is.
+"""The hub's ledger: what came, from whom, and how far each branch is.
 
 Events and watermark change in one transaction, so that a branch is never told of more than the file holds. An event is
-taken once for ever: by (branch, epoch, sequence) and by its id.
+taken once for ever: by (branch, epoch, sequence) and by its id. Where several hubs share a database, each holds the
+branch's row until its commit, so that they file the events of one branch one after the other.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from edge_agent.errors import WireError
+from edge_agent.hub.base import open_base
 from edge_agent.hub.judge import Entry, judge
 from edge_agent.hub.rows import Branch, DeadLetter, HubEvent, moment
-from edge_agent.hub.schema import SCHEMA
-from edge_agent.sqlite import open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from edge_agent.sqlite import Connection, Database
+    from edge_agent.hub.base import Base
     from edge_agent.wire import Events, Hello
 
 Reasons = tuple[tuple[int, str], ...]
@@ -40,27 +40,22 @@ class Ledger:
     `greet`, `take` and `seen` are called inside `transaction`, and what they return holds once it is committed.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, base: Base) -> None:
+        self.base = base
 
     @classmethod
-    def open(cls, path: Path, *, readonly: bool = False) -> Self:
-        """Open the database; for writing it is created, or brought up to date, where needed.
+    def open(cls, where: Path | str, *, readonly: bool = False) -> Self:
+        """Open the database, a file or a PostgreSQL address; see `open_base`.
 
         Raises:
-            StoreError: the file is missing (for reading), locked, read-only, damaged, foreign, or of a later version.
+            StoreError: it is missing (for reading), not reachable, locked, read-only, damaged, foreign, or of a later
+                version.
         """
-        database = open_database(path, readonly=readonly)
-        try:
-            (SCHEMA.check if readonly else SCHEMA.migrate)(database)
-        except BaseException:
-            database.close()
-            raise
-        return cls(database)
+        return cls(open_base(where, readonly=readonly))
 
     def close(self) -> None:
-        """Close the file; what is not committed is rolled back."""
-        self._database.close()
+        """Close the database; what is not committed is rolled back."""
+        self.base.close()
 
     def __enter__(self) -> Self:
         """Use the ledger until the end of the block."""
@@ -70,9 +65,20 @@ class Ledger:
         """Close it."""
         self.close()
 
-    def transaction(self) -> AbstractContextManager[Connection]:
-        """Make several writes one commit (see `Database.transaction`)."""
-        return self._database.transaction()
+    @contextmanager
+    def transaction(self, keys: Iterable[str] = ()) -> Iterator[None]:
+        """Make several writes one commit.
+
+        The branches of these keys are held from the start, in one order at every hub: two hubs that took them in turn
+        could wait for each other.
+        """
+        with self.base.transaction():
+            if held := sorted(set(keys)):
+                marks = ", ".join("?" * len(held))
+                query = f"SELECT branch FROM branches WHERE key IN ({marks}) ORDER BY key"  # noqa: S608
+                if self.base.for_update:
+                    self.base.rows(query + self.base.for_update, held)
+            yield
 
     # ---- what the wire asks for
 
@@ -84,7 +90,7 @@ class Ledger:
         """
         now = moment(now_ms)
         stream, through = self._stream(key, name, hello.epoch, now)
-        run = self._database.conn.execute
+        run = self.base.run
         if hello.pruned > through:
             run("INSERT INTO holes VALUES (?, ?, ?, ?)", [stream, through + 1, hello.pruned, now])
             through = hello.pruned
@@ -93,8 +99,8 @@ class Ledger:
             "UPDATE branches SET name = ?, present = ?, last_seen = ?, skew_ms = ? WHERE key = ?",
             [name, stream, now, hello.clock_ms - now_ms, key],
         )
-        last = self._database.value("SELECT id FROM events WHERE stream = ? AND sequence = ?", [stream, through])
-        rejected = self._database.rows(
+        last = self.base.value("SELECT id FROM events WHERE stream = ? AND sequence = ?", [stream, through])
+        rejected = self.base.rows(
             "SELECT sequence, reason FROM dead_letters WHERE stream = ? AND sequence > ? ORDER BY sequence LIMIT ?",
             [stream, hello.acked, MAX_TOLD],
         )
@@ -121,51 +127,58 @@ class Ledger:
                     entries.append(row)
                 case reason:
                     rejected.append((sequence, reason))
-                    self._database.conn.execute(
+                    self.base.run(
                         "INSERT INTO dead_letters (stream, sequence, received_at, reason, body) VALUES (?, ?, ?, ?, ?)",
                         [stream, sequence, now, reason, line],
                     )
-        self._database.conn.executemany(
+        self.base.many(
             "INSERT INTO events (stream, sequence, id, type, time, subject, received_at, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
             entries,
         )
         if batch.last > through:
             through = batch.last
-            self._database.conn.execute("UPDATE streams SET through = ? WHERE stream = ?", [through, stream])
+            self.base.run("UPDATE streams SET through = ? WHERE stream = ?", [through, stream])
         return through, tuple(rejected)
 
     def seen(self, when_ms: Mapping[str, int]) -> None:
         """Note when branches (by key) were last heard of."""
-        self._database.conn.executemany(
-            "UPDATE branches SET last_seen = ? WHERE key = ?", [(moment(at), key) for key, at in when_ms.items()]
+        self.base.many(
+            "UPDATE branches SET last_seen = ? WHERE key = ?",
+            [(moment(at), key) for key, at in sorted(when_ms.items())],
         )
 
     def _stream(self, key: str, name: str, epoch: str, now: str) -> tuple[int, int]:
         """Return a stream and its watermark; read anew each time, so that no other writer can make it stale."""
-        run = self._database.conn.execute
         query = "SELECT stream, through FROM streams JOIN branches USING (branch) WHERE key = ? AND epoch = ?"
-        found = run(query, [key, epoch]).fetchone()
-        if found is None:
-            run(
+        query += self.base.for_update
+        found = self.base.rows(query, [key, epoch])
+        if not found:
+            self.base.run(
                 "INSERT INTO branches (key, name, first_seen, last_seen) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [key, name, now, now],
             )
-            run("INSERT INTO streams (branch, epoch) SELECT branch, ? FROM branches WHERE key = ?", [epoch, key])
-            found = run(query, [key, epoch]).fetchone()
-        return int(found[0]), int(found[1])
+            # Held before its stream is made: two hubs that meet a branch for the first time wait here.
+            self.base.rows(f"SELECT branch FROM branches WHERE key = ?{self.base.for_update}", [key])  # noqa: S608
+            self.base.run(
+                "INSERT INTO streams (branch, epoch) SELECT branch, ? FROM branches WHERE key = ?"
+                " ON CONFLICT DO NOTHING",
+                [epoch, key],
+            )
+            found = self.base.rows(query, [key, epoch])
+        return int(found[0][0]), int(found[0][1])
 
     # ---- for people
 
     def branches(self) -> list[Branch]:
         """Return every branch that ever came, by name."""
-        rows = self._database.rows(
+        rows = self.base.rows(
             """
             WITH mine AS (SELECT branch, stream FROM streams)
             SELECT key, name, epoch, through,
                 (SELECT count(*) FROM mine JOIN events USING (stream) WHERE mine.branch = branches.branch),
                 (SELECT count(*) FROM mine JOIN dead_letters USING (stream) WHERE mine.branch = branches.branch),
-                (SELECT coalesce(sum(last - first + 1), 0) FROM mine JOIN holes USING (stream)
+                (SELECT CAST(coalesce(sum(last - first + 1), 0) AS BIGINT) FROM mine JOIN holes USING (stream)
                     WHERE mine.branch = branches.branch),
                 first_seen, last_seen, skew_ms
             FROM branches JOIN streams ON stream = present ORDER BY name, key"""
@@ -175,11 +188,12 @@ class Ledger:
     def events(self, *, branch: str = "", after: int = 0, limit: int | None = None) -> Iterator[HubEvent]:
         """Yield events in the order of receipt, with a number above `after`; `branch` is a name or a key."""
         left = limit
+        end = self.base.settled()
         while left is None or left > 0:
-            page = self._database.rows(
+            page = self.base.rows(
                 f"SELECT number, key, name, epoch, sequence, received_at, body FROM events {_SOURCE}"  # noqa: S608
-                " WHERE number > :after AND (:branch = '' OR :branch IN (name, key)) ORDER BY number LIMIT :page",
-                {"after": after, "branch": branch, "page": PAGE if left is None else min(PAGE, left)},
+                " WHERE number > ? AND number <= ? AND (? = '' OR ? IN (name, key)) ORDER BY number LIMIT ?",
+                [after, end, branch, branch, PAGE if left is None else min(PAGE, left)],
             )
             if not page:
                 return
@@ -189,7 +203,7 @@ class Ledger:
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return everything that was put aside, in the order of receipt."""
-        rows = self._database.rows(
+        rows = self.base.rows(
             f"SELECT number, key, name, epoch, sequence, received_at, reason, body FROM dead_letters {_SOURCE}"  # noqa: S608
             " ORDER BY number"
         )

@@ -1,38 +1,71 @@
-"""The tables of the hub and how they came to be."""
+"""The tables of the hub and how they came to be, for both databases.
+
+A step is a list of statements; what differs between SQLite and PostgreSQL stands in braces (see `LITE` and `POSTGRES`).
+Later versions only add steps.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edge_agent.sqlite import Schema
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import sqlite_utils
 
+_LEDGER = (
+    # Branches, their streams (one for each life of a branch's database), events, dead letters and holes.
+    """CREATE TABLE branches (
+        branch {identity}, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, present {integer},
+        first_seen TEXT NOT NULL, last_seen TEXT NOT NULL, skew_ms {integer} NOT NULL DEFAULT 0) {strict}""",
+    """CREATE TABLE streams (
+        stream {identity}, branch {integer} NOT NULL REFERENCES branches, epoch TEXT NOT NULL,
+        through {integer} NOT NULL DEFAULT 0, UNIQUE (branch, epoch)) {strict}""",
+    # `number` counts receipts and is never given twice: whoever hands events on keeps his place by it.
+    """CREATE TABLE events (
+        number {counter}, stream {integer} NOT NULL REFERENCES streams,
+        sequence {integer} NOT NULL, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, time TEXT NOT NULL,
+        subject TEXT NOT NULL, received_at TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (stream, sequence)) {strict}""",
+    """CREATE TABLE dead_letters (
+        number {counter}, stream {integer} NOT NULL REFERENCES streams,
+        sequence {integer} NOT NULL, received_at TEXT NOT NULL, reason TEXT NOT NULL, body {bytes} NOT NULL,
+        UNIQUE (stream, sequence)) {strict}""",
+    """CREATE TABLE holes (
+        stream {integer} NOT NULL REFERENCES streams, first {integer} NOT NULL, last {integer} NOT NULL,
+        noted_at TEXT NOT NULL, PRIMARY KEY (stream, first)) {strict}""",
+)
 
-def m001_ledger(db: sqlite_utils.Database) -> None:
-    """Branches, their streams (one for each life of a branch's database), events, dead letters and holes."""
-    for statement in (
-        """CREATE TABLE branches (
-            branch INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, present INTEGER,
-            first_seen TEXT NOT NULL, last_seen TEXT NOT NULL, skew_ms INTEGER NOT NULL DEFAULT 0) STRICT""",
-        """CREATE TABLE streams (
-            stream INTEGER PRIMARY KEY, branch INTEGER NOT NULL REFERENCES branches, epoch TEXT NOT NULL,
-            through INTEGER NOT NULL DEFAULT 0, UNIQUE (branch, epoch)) STRICT""",
-        # `number` counts receipts and is never given twice: whoever hands events on keeps his place by it.
-        """CREATE TABLE events (
-            number INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL REFERENCES streams,
-            sequence INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, time TEXT NOT NULL,
-            subject TEXT NOT NULL, received_at TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (stream, sequence)) STRICT""",
-        """CREATE TABLE dead_letters (
-            number INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL REFERENCES streams,
-            sequence INTEGER NOT NULL, received_at TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL,
-            UNIQUE (stream, sequence)) STRICT""",
-        """CREATE TABLE holes (
-            stream INTEGER NOT NULL REFERENCES streams, first INTEGER NOT NULL, last INTEGER NOT NULL,
-            noted_at TEXT NOT NULL, PRIMARY KEY (stream, first)) STRICT""",
-    ):
-        db.conn.execute(statement)
+STEPS: dict[str, tuple[str, ...]] = {"m001_ledger": _LEDGER}
+
+LITE = {
+    "identity": "INTEGER PRIMARY KEY",
+    "counter": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "integer": "INTEGER",
+    "bytes": "BLOB",
+    "strict": "STRICT",
+}
+POSTGRES = {
+    "identity": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "counter": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "integer": "BIGINT",
+    "bytes": "BYTEA",
+    "strict": "",
+}
 
 
-SCHEMA = Schema("hub", (m001_ledger,), table="hub", command="edge-agent hub run")
+def _lite_step(name: str, statements: tuple[str, ...]) -> Callable[[sqlite_utils.Database], None]:
+    def step(statements: tuple[str, ...], db: sqlite_utils.Database) -> None:
+        for statement in statements:
+            db.conn.execute(statement.format_map(LITE))
+
+    bound = partial(step, statements)
+    bound.__name__ = name  # type: ignore[attr-defined]  # the name is what the file remembers
+    return bound
+
+
+SCHEMA = Schema(
+    "hub", [_lite_step(name, statements) for name, statements in STEPS.items()], "hub", "edge-agent hub run"
+)

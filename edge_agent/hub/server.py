@@ -66,7 +66,7 @@ def serve(
         )
     pair = None if settings.insecure else keys.load(paths.under_state(settings.key_file))
     with ExitStack() as stack:
-        ledger = stack.enter_context(Ledger.open(paths.under_state(settings.database)))
+        ledger = stack.enter_context(Ledger.open(settings.database))
         context = zmq.Context()
         stack.callback(context.term)
         door = None
@@ -179,7 +179,7 @@ class _Hub:
             if all(isinstance(arrival.message, wire.Ping) for arrival in arrivals):
                 answers = [self._answer(arrival, now_ms) for arrival in arrivals]
             else:
-                with self._ledger.transaction():
+                with self._ledger.transaction(arrival.key for arrival in arrivals):
                     answers = [self._answer(arrival, now_ms) for arrival in arrivals]
         except EdgeError as error:
             log.error("nothing is taken in: %s; %s", error, error.remedy)
