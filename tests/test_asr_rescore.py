@@ -83,7 +83,19 @@ def test_what_sounds_otherwise_is_not_believed_for_its_likelihood(rescorer: Resc
     assert rescorer.rewrite(spoken("换一个"), "患者自付。", 0.1, WEIGHTS).startswith("换一个")
 
 
-@pytest.mark.parametrize("heard", ["用CRM吧。", "15个", "", "。"])
+@pytest.mark.parametrize(
+    ("said", "heard", "text"),
+    [
+        ("患者ERP自付", "患者一批自负", "患者ERP自付"),
+        ("患者ERP自付", "患者ERP自负", "患者ERP自付"),
+        ("患者自付", "C患者自负", "患者自付"),
+    ],
+)
+def test_letters_are_heard_as_letters(rescorer: Rescorer, said: str, heard: str, text: str) -> None:
+    assert rescorer.rewrite(spoken(said), heard, 0.5, WEIGHTS).strip("。？！") == text
+
+
+@pytest.mark.parametrize("heard", ["15个", "", "。"])
 def test_what_has_no_syllables_stays(rescorer: Rescorer, heard: str) -> None:
     assert rescorer.rewrite(spoken("患者自付"), heard, 0.5, WEIGHTS) == heard
 

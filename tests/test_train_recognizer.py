@@ -15,12 +15,13 @@ import pytest
 
 from edge_agent.asr import prompt
 from edge_agent.asr.card import Card
+from edge_agent.asr.rescore import Rescorer
 from edge_agent.errors import DictionaryError, ModelError
 from tests.conftest import TOP
 
 sys.path.insert(0, str(TOP / "scripts"))
 
-from train_recognizer import restore, sentences, shards, spoken, tuning, units, vocabulary
+from train_recognizer import language, restore, sentences, shards, spoken, tuning, units, vocabulary
 from train_recognizer.grammar import Sentence, finished
 from train_recognizer.samples import IGNORED, Maker, Segment, batches
 from train_recognizer.shards import Utterance
@@ -102,6 +103,31 @@ def test_no_sentence_of_the_evaluation_is_taught() -> None:
     free = (folder / "free.txt").read_text(encoding="utf-8").splitlines()
     assert {sentences.bare(line) for line in free if len(sentences.bare(line)) > 4} <= held
     assert sentences.bare("好，GMP认证！") == sentences.bare("好gmp认证")
+
+
+def test_sentences_and_names_of_the_evaluation_are_left_out() -> None:
+    _, names = sentences.banned()
+    said = sentences._lines(sentences.HERE / "evaluation" / "free.txt")[0]
+    good = Sentence("我们过了XRF认证吗？", ("XRF认证",), "acronym")
+    assert sentences.unbanned([good, Sentence(f"听说过{names[0]}吗？"), Sentence(said)]) == [good]
+
+
+def test_the_language_file_learns_terms_and_keeps_the_ear(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    lines = ["这个药进了医保目录。", "患者自付多少？"] * 3
+    ear = {
+        **language.ear(
+            np.eye(len(units.UNITS), 4, dtype=np.float32), np.zeros(len(units.UNITS), np.float32), units.UNITS
+        ),
+        **language.confusions(language.Confusion()),
+    }
+    language.write(old, lines, {"患者": 0.5}, ear)
+    language.write(new, [*lines, "我们用艾捷乐。"], {"患者": 0.5, "艾捷乐": 2.0}, language.heard(old))
+    before, after = Rescorer.load(old), Rescorer.load(new)
+    assert "捷" not in before.characters
+    assert "捷" in after.characters
+    assert np.array_equal(before.weight, after.weight)
+    assert np.array_equal(before.hear_finals, after.hear_finals)
 
 
 def test_what_is_written_can_be_said() -> None:

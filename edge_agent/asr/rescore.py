@@ -145,13 +145,13 @@ class Rescorer:
     ) -> str:
         """Return the text of an utterance, from the encoder's states of shape (frames, width) and the first pass.
 
-        `confidence` in 0…1 is of the first pass. What has Latin letters or digits in it stays as it is, for the ear
-        doesn't know them well; so does what has no syllable that the ear hears. A hotword is written where it was
+        `confidence` in 0…1 is of the first pass. What has anything but hanzi and letters in it stays as it is, for the
+        ear knows no digits; so does what has no syllable that the ear hears. A hotword is written where it was
         heard, whatever the language model thinks of it.
         """
-        said = [character for character in heard if character.isalnum()]
+        said = [character.upper() for character in heard if character.isalnum()]
         slots = self._slots(self._sounds(states))
-        if not slots or not said or not all(HANZI.match(character) for character in said):
+        if not slots or not said or not all(HANZI.match(character) or character in LETTERS for character in said):
             return heard
         numbers = [self.characters.find(character) for character in said]
         agreed = self._agreed(slots, numbers)
@@ -228,6 +228,11 @@ class Rescorer:
         nothing = float(np.log(initial[0] + _LEAST) + np.log(final[0] + _LEAST))
         return Slot(start, end, nothing, scores.astype(np.float32))
 
+    @property
+    def _letters(self) -> list[int]:
+        """Return the numbers of A to Z."""
+        return [self.characters.index(letter) for letter in LETTERS]
+
     def _readings(self, character: int) -> slice:
         first, last = np.searchsorted(self.read, [character, character + 1])
         return slice(int(first), int(last))
@@ -236,6 +241,10 @@ class Rescorer:
         """Lay the first pass along the slots (Needleman & Wunsch 1970); -1 where it has no character."""
         likeness = np.full((len(slots), len(numbers)), _IMPOSSIBLE)
         for column, number in enumerate(numbers):
+            if number in self._letters:
+                letter = self._letters.index(number)
+                likeness[:, column] = [slot.scores[letter] if slot.letter else _IMPOSSIBLE for slot in slots]
+                continue
             readings = self._readings(number)
             if readings.start == readings.stop:
                 continue
@@ -297,15 +306,16 @@ class Rescorer:
 
     def _search(self, slots: list[Slot], agreed: list[int], bonuses: list[float], weights: Rescoring) -> str:
         beam = _Beam(self.grams, weights)
-        letters = np.array([self.characters.index(letter) for letter in LETTERS])
+        letters = np.array(self._letters)
         marks = np.array([self.characters.index(mark) for mark in COMMA + STOPS])
         for index, slot in enumerate(slots):
             if index and slot.start - slots[index - 1].end >= _PAUSE:
                 # A mark is no sound: it is neither heard nor does it make the text longer.
                 beam.extend(marks[:-1], np.full(len(marks) - 1, -weights.length, np.float32), 0.0)
             if slot.letter:
-                best = np.argsort(-slot.scores)[:3]
-                beam.extend(letters[best], slot.scores[best], slot.nothing)
+                scores = slot.scores + np.float32(bonuses[index]) * (letters == agreed[index])
+                best = np.argsort(-scores)[:3]
+                beam.extend(letters[best], scores[best], slot.nothing)
                 continue
             likely = slot.scores + _COMMON * self.grams.one[self.read]
             kept = np.argpartition(-likely, min(_CANDIDATES, len(likely) - 1))[:_CANDIDATES]

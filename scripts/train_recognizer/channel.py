@@ -67,11 +67,12 @@ def coloured(n: int, rs: Generator) -> Wave:
     kind = rs.random()
     if kind < 0.35:
         return white
-    spectrum = fft.rfft(white, fft.next_fast_len(n, real=True))
+    size = fft.next_fast_len(n, real=True)
+    spectrum = fft.rfft(white, size)
     f = np.linspace(20, RATE_HZ / 2, len(spectrum), dtype=np.float32)
     slope = -0.5 if kind < 0.6 else -1.0
     spectrum *= f**slope if kind < 0.8 else 1 / (1 + (f / 500) ** 2)
-    noise = fft.irfft(spectrum)[:n].astype(np.float32)
+    noise = fft.irfft(spectrum, size)[:n].astype(np.float32)
     noise /= noise.std() + 1e-9
     if kind > 0.9:
         t = np.arange(n, dtype=np.float32) / RATE_HZ

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,10 @@ AUXILIARIES = [
     *"要 会 能 可以 想 应该 需要 已经 还没有 没有 不 不能 正在 一直 必须 准备 希望 觉得 打算".split(),
 ]
 ENDINGS = ["", "", "", "", *"了 吗 吧 呢 的 啊 过 的时候 这件事 之后再说 的话".split()]
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+AFTER_LETTERS = (
+    "认证 标准 系统 平台 接口 型 级 版 轮 款 检测 报告 编码 证书 协议 模块 方案 机 类 端 区 座 盘 线 店 单 群".split()
+)
 KINDS = {"n": "n", "v": "v", "a": "a", "d": "d"}
 
 
@@ -127,6 +131,13 @@ class Grammar:
             lambda m: term if next(count) == chosen else self._slot(m.group(1), terms), self._choose(template)
         )
         return Sentence(finished(text), tuple(terms), "pack")
+
+    def acronym(self) -> Sentence:
+        """Say letters, alone or before a word or a number, in a template that names something."""
+        r = self.random
+        letters = "".join(r.choice(LETTERS) for _ in range(r.choice([1, 2, 2, 3, 3, 3, 4])))
+        after = r.choice(["", r.choice(AFTER_LETTERS), r.choice(AFTER_LETTERS), spoken.number(r.randint(1, 20))])
+        return replace(self.pack_term(letters + after), source="acronym")
 
     @cached_property
     def packs(self) -> list[str]:

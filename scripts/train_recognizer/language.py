@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_agent.asr.ngrams import BITS, END, START, UNKNOWN
-from edge_agent.asr.rescore import COMMA, LETTERS, STOPS, TONES
+from edge_agent.asr.rescore import COMMA, FORMAT, LETTERS, STOPS, TONES
 from edge_agent.phonetics import canonical
 from train_recognizer.units import FINALS, INITIAL, INITIALS, UNITS
 
@@ -28,6 +30,12 @@ LEXICON = 0.02
 """What a word counts in the n-grams: this, times the root of its frequency in jieba's lexicon."""
 TERM = 2.0
 """What a term of the packs counts."""
+SELDOM = 5
+"""Frequency in jieba's lexicon below which a word is left out."""
+SOURCES = ("written", "template", "pack", "acronym", "swapped")
+"""Kinds of sentences whose order of words is worth knowing; random words and invented names teach the wrong one."""
+EAR = ("weight", "bias", "hear_initials", "hear_finals")
+"""The parts of the file that no text changes."""
 RARE = 0.01
 """Share of a character's readings below which one is left out."""
 
@@ -43,6 +51,37 @@ class Confusion:
     like: float = 0.02
     initial: float = 0.005
     final: float = 0.03
+
+
+def write(
+    file: Path, lines: Sequence[str], words: Mapping[str, float], heard: Mapping[str, NDArray[np.generic]]
+) -> dict[str, int]:
+    """Write the file: n-grams and readings of the text, and the parts of `EAR` as they are; return how many n-grams."""
+    characters = alphabet(lines, words)
+    parts = {**ngrams(lines, words, characters), **readings(lines[::4], characters), **heard}
+    about = {"format": FORMAT, "characters": characters, "initials": len(INITIALS)}
+    np.savez_compressed(file, allow_pickle=False, about=np.array(json.dumps(about)), **parts)
+    return {name: len(parts[name]) for name in ("one", "two", "three")}
+
+
+def heard(file: Path) -> dict[str, NDArray[np.generic]]:
+    """Return the parts of `EAR` of a file that is there."""
+    with np.load(file, allow_pickle=False) as held:
+        return {name: held[name] for name in EAR}
+
+
+def lexicon(terms: Iterable[str]) -> dict[str, float]:
+    """Return the words of jieba's lexicon (MIT), and terms, with what they count in the n-grams."""
+    import jieba
+
+    words: dict[str, float] = {}
+    for line in (Path(jieba.__file__).parent / "dict.txt").read_text(encoding="utf-8").splitlines():
+        word, count, _ = line.split()
+        if int(count) >= SELDOM and re.fullmatch("[\u4e00-\u9fff]{1,8}", word):
+            words[word] = LEXICON * int(count) ** 0.5
+    for term in terms:
+        words[term] = words.get(term, 0.0) + TERM
+    return words
 
 
 def alphabet(lines: Iterable[str], words: Mapping[str, float], most: int = 6500) -> str:

@@ -196,9 +196,19 @@ class Maker:
         ends = np.concatenate([[0.0], np.cumsum(weights)])
         total = float(ends[-1]) or 1.0
         encoded = self.tokenizer.encode(text, add_special_tokens=False)
-        kept = [(t, span) for t, span in zip(encoded.ids, encoded.offsets, strict=True) if t in self.row]
-        places = [float(ends[start] + ends[end]) / 2 / total for _, (start, end) in kept]
-        return [self.row[token] for token, _ in kept], places
+        tokens: list[int] = []
+        places: list[float] = []
+        for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
+            if token in self.row:
+                tokens.append(self.row[token])
+                places.append(float(ends[start] + ends[end]) / 2 / total)
+                continue
+            for at in range(start, end):  # an acronym that no sentence had: letter by letter
+                letter = self.tokenizer.encode(text[at], add_special_tokens=False).ids
+                if len(letter) == 1 and letter[0] in self.row:
+                    tokens.append(self.row[letter[0]])
+                    places.append(float(ends[at] + ends[at + 1]) / 2 / total)
+        return tokens, places
 
     def _time(self, frame: int) -> int:
         steps = round(frame / FRAMES_PER_SECOND * 10)

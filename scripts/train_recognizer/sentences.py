@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from train_recognizer.grammar import HERE, TOP, Sentence, finished
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from train_recognizer.grammar import Grammar
@@ -45,6 +46,13 @@ def banned() -> tuple[set[str], list[str]]:
     return {s for s in sentences if len(s) > 4}, names
 
 
+def unbanned(found: Iterable[Sentence]) -> list[Sentence]:
+    """Leave out what is a sentence of the evaluation or holds one of its names."""
+    sentences, names = banned()
+    name = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "$.")
+    return [s for s in found if bare(s.text) not in sentences and not name.search(s.text)]
+
+
 def bare(text: str) -> str:
     return re.sub("[^A-Z\u4e00-\u9fff]", "", text.upper())
 
@@ -61,6 +69,7 @@ def one_round(grammar: Grammar, lines: list[str]) -> list[Sentence]:
     out = [Sentence(line, (), "written") for line in lines]
     out += [grammar.template() for _ in range(n // 7)]
     out += [grammar.naming() for _ in range(n // 9)]
+    out += [grammar.acronym() for _ in range(n // 9)]
     out += [grammar.salad() for _ in range(n // 8)]
     out += [grammar.recombined(clauses) for _ in range(n // 3)]
     out += [s for s in (grammar.swapped(r.choice(lines)) for _ in range(n // 7)) if s]

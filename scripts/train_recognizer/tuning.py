@@ -14,7 +14,7 @@ from edge_agent.terms.pack import LONGEST_TERM, Pack
 from edge_agent.terms.pinyin import Syllable
 from edge_agent.terms.sheet import read_sheet, read_text
 from train_recognizer.espeak import pinyin
-from train_recognizer.sentences import banned, bare, one_round
+from train_recognizer.sentences import one_round, unbanned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -95,7 +95,6 @@ def to_train(grammar: Grammar, words: Sequence[Word], lines: Sequence[str]) -> l
     r = grammar.random
     templates = [t for t in grammar.naming_templates if not is_kept(t)]
     taught = [line for line in lines if not is_kept(line)]
-    sentences, names = banned()
     drawn = list(words) if len(words) <= MOST else r.sample(list(words), MOST)
     new = [
         sentence
@@ -103,11 +102,7 @@ def to_train(grammar: Grammar, words: Sequence[Word], lines: Sequence[str]) -> l
         for sentence in _with_term(grammar, word.text, templates, taught, min(EACH, MOST // len(drawn)))
     ]
     count = max(FEWEST, len(new))
-    general = [
-        s
-        for s in one_round(grammar, r.sample(taught, min(len(taught), count)))
-        if bare(s.text) not in sentences and not any(name in s.text for name in names)
-    ][:count]
+    general = unbanned(one_round(grammar, r.sample(taught, min(len(taught), count))))[:count]
     return r.sample(new + general, len(new) + len(general))
 
 
