@@ -107,7 +107,7 @@ def test_no_sentence_of_the_evaluation_is_taught() -> None:
 
 def test_sentences_and_names_of_the_evaluation_are_left_out() -> None:
     _, names = sentences.banned()
-    said = sentences._lines(sentences.HERE / "evaluation" / "free.txt")[0]
+    said = (TOP / "scripts/train_recognizer/evaluation/free.txt").read_text(encoding="utf-8").splitlines()[0]
     good = Sentence("我们过了XRF认证吗？", ("XRF认证",), "acronym")
     assert sentences.unbanned([good, Sentence(f"听说过{names[0]}吗？"), Sentence(said)]) == [good]
 

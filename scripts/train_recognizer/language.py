@@ -138,7 +138,7 @@ def ngrams(lines: Sequence[str], words: Mapping[str, float], characters: str) ->
             out["one"], lower, lower_keys = np.log(full), full, np.arange(size, dtype=np.uint64)
             continue
         weights_back = np.zeros(len(lower_keys))
-        weights_back[np.searchsorted(lower_keys, contexts)] = np.log(back)
+        weights_back[np.searchsorted(lower_keys, contexts)] = np.log(np.maximum(back, 1e-6))
         name = ("", "two", "three")[order - 1]
         out["back_one" if order == 2 else "back_two"] = weights_back
         out[name], out[f"log_{name}"] = np.diff(every, prepend=np.uint64(0)), np.log(chances)
