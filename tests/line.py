@@ -27,6 +27,12 @@ def event(number: int) -> Event:
     return Event(new_id(), "/sites/test", "edge.node.raised", time_of_it, "call-1", {"node": "价格", "number": number})
 
 
+def alarm(number: int) -> Event:
+    made = event(number)
+    made.data.update(node="compliance.rebate", severity="alarm")
+    return made
+
+
 def lines(count: int) -> list[bytes]:
     return [wire.to_line(event(number).to_json()) for number in range(count)]
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from edge_agent import wire
 from edge_agent.errors import StoreError
+from edge_agent.event import SCHEMA
 from edge_agent.hub import Ledger
 from edge_agent.hub.judge import Entry, judge
-from edge_agent.hub.ledger import GapError
+from edge_agent.hub.ledger import ForkError, GapError, UnknownSchemaError
 
 from .line import NOW_MS, event, hello, lines
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def test_an_event_is_filed_as_it_came() -> None:
     given = event(1)
     line = wire.to_line(given.to_json())
-    assert judge(line) == Entry(given.id, given.type, "2026-01-05T09:12:00.000Z", given.subject, line.decode())
+    assert judge(line) == Entry(given.id, given.type, "2026-01-05T09:12:00.000Z", given.subject, line.decode(), SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,69 @@ def test_an_event_is_filed_once_by_its_id_whatever_its_epoch_or_branch(ledger: L
     assert len(bodies(ledger)) == 4
 
 
+def test_another_past_is_told_apart_and_nothing_of_it_filed(ledger: Ledger) -> None:
+    """A copy of the branch's database went on elsewhere: the same sequences, other events."""
+    ours, theirs = lines(6), lines(6)
+    take(ledger, 1, ours[:4])
+    for first, what in ((1, theirs[:3]), (1, theirs), (3, theirs[2:4])):
+        with pytest.raises(ForkError):
+            take(ledger, first, what)
+    with pytest.raises(ForkError), ledger.transaction():
+        ledger.take("k1", "k1", wire.Events.of("e1", 5, theirs[4:], "another id"), NOW_MS)
+    assert take(ledger, 2, ours[1:]) == (6, ())
+    assert bodies(ledger) == ours
+
+
+def test_an_urgent_copy_is_filed_once_and_moves_no_watermark(ledger: Ledger) -> None:
+    sent = lines(5)
+    with ledger.transaction():
+        for _ in range(2):
+            ledger.urgent("k1", "k1", wire.Urgent.of("e1", {4: sent[3], 5: b"poison"}), NOW_MS)
+    assert bodies(ledger) == [sent[3]]
+    assert greet(ledger, hello())[:2] == (0, "")
+    assert take(ledger, 1, sent) == (5, ())
+    assert sorted(bodies(ledger)) == sorted(sent)
+    assert [row.sequence for row in ledger.events()] == [4, 1, 2, 3, 5]
+    with ledger.transaction():
+        ledger.urgent("k1", "k1", wire.Urgent.of("e1", {7: lines(1)[0]}), NOW_MS)
+    with pytest.raises(ForkError):
+        take(ledger, 6, lines(2))  # what came ahead as 7 was another event
+
+
+def test_an_event_of_an_unknown_schema_is_not_taken(ledger: Ledger) -> None:
+    good = lines(2)
+    later = good[1].replace(b"event:1", b"event:2")
+    with pytest.raises(UnknownSchemaError, match="event:2"):
+        take(ledger, 1, [good[0], later])
+    assert bodies(ledger) == []
+    assert ledger.dead_letters() == []
+
+
+def test_a_new_key_goes_on_where_the_old_one_was(ledger: Ledger) -> None:
+    """Same database, same name in the allow-list; whoever has but one of the two begins at nothing."""
+    sent = [event(number) for number in range(3)]
+    with ledger.transaction():
+        ledger.take("old", "b1", wire.Events.of("e1", 1, [wire.to_line(one.to_json()) for one in sent]), NOW_MS)
+        assert ledger.greet("new", "b1", hello(), NOW_MS)[:2] == (3, sent[-1].id)
+        assert ledger.greet("other", "b2", hello(), NOW_MS)[:2] == (0, "")
+        assert ledger.greet("again", "b1", hello("e2"), NOW_MS)[:2] == (0, "")
+
+
+def test_what_a_branch_says_of_itself_is_kept(ledger: Ledger) -> None:
+    said = wire.Hello("e1", 0, 0, (SCHEMA,), NOW_MS, boot_id="boot-1", about={"agent": "0.1.0"})
+    greet(ledger, said)
+    with ledger.transaction():
+        ledger.seen({"k1": (NOW_MS + 60_000, 3_600_000)})
+    (branch,) = ledger.branches()
+    assert (branch.boot_id, branch.about, branch.skew_ms) == ("boot-1", {"agent": "0.1.0"}, 3_600_000)
+
+
+def test_a_new_epoch_begins_without_a_hole(ledger: Ledger) -> None:
+    assert greet(ledger, wire.Hello("e2", 0, 0, (SCHEMA,), NOW_MS, begins=40))[0] == 40
+    assert take(ledger, 41, lines(1), epoch="e2") == (41, ())
+    assert ledger.branches()[0].missing == 0
+
+
 def test_each_epoch_has_its_own_watermark(ledger: Ledger) -> None:
     take(ledger, 1, lines(3))
     assert greet(ledger, hello("e2"))[0] == 0
@@ -151,7 +215,7 @@ def test_poison_goes_to_the_dead_letters_and_the_watermark_moves_on(ledger: Ledg
     assert [sequence for sequence, _ in rejected] == [2, 4]
     assert bodies(ledger) == good
     assert [(letter.sequence, letter.body) for letter in ledger.dead_letters()] == [(2, b"{poison"), (4, b"\xff")]
-    assert greet(ledger, hello(acked=2)) == (4, "", tuple(pair for pair in rejected if pair[0] > 2))
+    assert greet(ledger, hello(acked=2)) == (4, wire.mark(b"\xff"), tuple(pair for pair in rejected if pair[0] > 2))
     assert ledger.branches()[0].dead_letters == 2
 
 

@@ -20,7 +20,7 @@ from edge_agent.store import Keeper, OutboxRow, State, Store
 from edge_agent.uplink import Trouble, Uplink
 from edge_agent.uplink.batch import pack
 
-from .line import ANY_PORT, QUICK, Head, event, running, until
+from .line import ANY_PORT, QUICK, Head, alarm, event, running, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,13 +229,72 @@ def test_an_answer_that_was_lost_is_made_up_for_by_the_welcome(keeper: Keeper, t
         assert next(store.events()).reason == "no"
 
 
-@pytest.mark.parametrize("through", [2, 3, 9])
-def test_a_database_put_back_from_an_older_copy_settles_nothing(keeper: Keeper, through: int) -> None:
+@pytest.mark.parametrize(
+    ("through", "last_id"), [(2, "another event"), (3, "another event"), (9, "another event"), (3, "")]
+)
+def test_a_database_put_back_from_an_older_copy_begins_a_new_epoch(keeper: Keeper, through: int, last_id: str) -> None:
     keeper.keep(events=[event(number) for number in range(3)]).result()
+    before = keeper.epoch
     with Script() as script, running(keeper, script.settings) as uplink:
-        script.welcomes(through=through, last_id="another event")
-        until(lambda: uplink.status().trouble is Trouble.FORKED)
-        assert keeper.counts().waiting == 3
+        route = script.welcomes(through=through, last_id=last_id)
+        _, again = script.hears(wire.Hello)
+        assert isinstance(again, wire.Hello)
+        assert again.epoch == keeper.epoch != before
+        assert (again.acked, again.begins, keeper.counts().waiting) == (0, 0, 3)
+        script.says(route, wire.Welcome(0, "", (), 100, wire.MIN_FRAME, 0))
+        batch = script.hears(wire.Events)[1]
+        assert isinstance(batch, wire.Events)
+        assert (batch.epoch, batch.first, batch.last) == (again.epoch, 1, 3)
+        script.says(route, wire.Refused("forked", "once more"))
+        until(lambda: uplink.status().trouble is Trouble.FORKED)  # at most one new epoch a connection
+
+
+def test_events_of_a_schema_that_the_hub_does_not_know_are_held(keeper: Keeper) -> None:
+    keeper.keep(events=[event(number) for number in range(3)]).result()
+    later = keeper.pending(1, 1)[0].body.replace("event:1", "event:2")
+    keeper._submit(
+        lambda store: store.database.conn.execute("UPDATE events SET body = ? WHERE sequence = 2", [later])
+    ).result()
+    with Script() as script, running(keeper, script.settings) as uplink:
+        route, _ = script.hears(wire.Hello)
+        script.says(route, wire.Welcome(0, "", (), 100, wire.MIN_FRAME, 0, ("urn:edge-agent:event:1",)))
+        batch = script.hears(wire.Events)[1]
+        assert isinstance(batch, wire.Events)
+        assert batch.last == 1
+        script.says(route, wire.Ack(1, (), 100))
+        until(lambda: uplink.status().trouble is Trouble.HELD)
+        assert uplink.status().connected
+        until(lambda: keeper.counts().waiting == 2)
+        first = keeper.at(1)
+        assert first is not None
+        script.says(
+            route,
+            wire.Welcome(
+                1, batch.prev, (), 100, wire.MIN_FRAME, 0, ("urn:edge-agent:event:1", "urn:edge-agent:event:2")
+            ),
+        )
+        batch = script.hears(wire.Events)[1]
+        assert isinstance(batch, wire.Events)
+        assert (batch.first, batch.last) == (2, 3)
+        until(lambda: uplink.status().trouble is Trouble.NONE)
+
+
+def test_a_compliance_alarm_does_not_wait_behind_a_backlog(keeper: Keeper) -> None:
+    keeper.keep(events=[alarm(number) if number in (900, 950) else event(number) for number in range(1000)]).result()
+    with Script() as script, running(keeper, script.settings) as uplink:
+        route, _ = script.hears(wire.Hello)
+        script.says(route, wire.Welcome(0, "", (), 30, wire.MIN_FRAME, 0, (), (wire.URGENT,)))
+        ahead = script.hears(wire.Urgent)[1]
+        assert isinstance(ahead, wire.Urgent)
+        assert ahead.sequences == (901, 951)
+        assert [json.loads(line)["data"]["number"] for line in ahead.lines()] == [900, 950]
+        script.says(route, wire.Noted(ahead.sequences))
+        until(lambda: uplink.status().urgent == 2)
+        assert keeper.counts().waiting == 1000  # a copy went ahead; its turn is still to come
+        keeper.keep(events=[alarm(1000)]).result()
+        ahead = script.hears(wire.Urgent)[1]
+        assert isinstance(ahead, wire.Urgent)
+        assert ahead.sequences == (1001,)
 
 
 def test_pruned_events_are_owned_up_to(keeper: Keeper) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import fields, replace
 from typing import get_args
 
 import msgpack
 import pytest
+import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +25,16 @@ reasons = st.lists(st.tuples(st.integers(1, wire.MAX_SEQUENCE), texts), max_size
 lines = st.lists(st.binary(max_size=60).map(lambda raw: raw.replace(b"\n", b" ")), min_size=1, max_size=8)
 batches = st.builds(wire.Events.of, names, st.integers(1, wire.MAX_SEQUENCE - 10), lines)
 messages: st.SearchStrategy[wire.Message] = st.one_of(
-    st.builds(wire.Hello, names, counts, counts, st.lists(texts, max_size=3).map(tuple), counts),
+    st.builds(
+        wire.Hello,
+        names,
+        counts,
+        counts,
+        st.lists(texts, max_size=3).map(tuple),
+        counts,
+        begins=counts,
+        about=st.dictionaries(names, texts, max_size=3),
+    ),
     st.builds(
         wire.Welcome,
         counts,
@@ -35,7 +46,9 @@ messages: st.SearchStrategy[wire.Message] = st.one_of(
     ),
     batches,
     st.builds(wire.Ack, counts, reasons, st.integers(1, wire.MAX_SEQUENCE)),
-    st.just(wire.Ping()),
+    st.builds(wire.Urgent.of, names, st.dictionaries(st.integers(1, wire.MAX_SEQUENCE), st.just(b"{}"), min_size=1)),
+    st.builds(wire.Noted, st.lists(st.integers(1, wire.MAX_SEQUENCE), min_size=1, max_size=5).map(tuple)),
+    st.builds(wire.Ping, counts),
     st.just(wire.Pong()),
     st.builds(wire.Refused, names, texts),
 )
@@ -77,6 +90,36 @@ def test_any_values_in_a_frame_are_a_message_or_refused(kind: str, content: dict
     except wire.FrameError:
         return
     assert wire.decode(wire.encode(message), limit=LIMIT) == message
+
+
+@given(batches)
+def test_a_compressed_body_comes_back_the_same(batch: wire.Events) -> None:
+    batch = wire.Events.of(batch.epoch, batch.first, [*batch.lines(), b"x" * 2000])
+    frame = wire.encode(batch, compress=True)
+    assert len(frame) < len(wire.encode(batch)) - 1000
+    assert wire.decode(frame, limit=LIMIT) == batch
+    with pytest.raises(wire.FrameError) as raised:
+        wire.decode(frame, limit=len(batch.body) - 1)
+    assert raised.value.code == wire.Code.TOO_LARGE
+
+
+def test_what_does_not_shrink_is_sent_as_it_is() -> None:
+    batch = wire.Events.of("e", 1, [os.urandom(2000).replace(b"\n", b" ")])
+    assert wire.encode(batch, compress=True) == wire.encode(batch)
+
+
+@given(st.sampled_from(["zstd", "lzma", "", 7]), st.binary(max_size=80))
+@example("zstd", zstandard.compress(b"x" * 50_000_000))  # a small frame that would become a large one
+def test_any_coded_body_is_refused_or_right(coding: object, body: bytes) -> None:
+    content = {"epoch": "e", "first": 1, "n": 1, "sha256": b"", "body": body, "coding": coding}
+    with pytest.raises(wire.FrameError):
+        wire.decode(msgpack.packb([wire.VERSION, "EVENTS", content]), limit=LIMIT)
+
+
+def test_messages_of_the_first_release_are_understood() -> None:
+    old = {"epoch": "e", "acked": 1, "pruned": 0, "schemas": [], "clock_ms": 5}
+    assert wire.decode(msgpack.packb([1, "HELLO", old]), limit=LIMIT) == wire.Hello("e", 1, 0, (), 5)
+    assert wire.decode(msgpack.packb([1, "PING", {}]), limit=LIMIT) == wire.Ping()
 
 
 @given(messages, st.data())

@@ -33,6 +33,7 @@ class Door:
         self._path = allow_file
         self._allowed: dict[str, str] = {}
         self._stamp: tuple[int, int, int] | None = None
+        self._shut_out = False
         self.refresh()
         self.socket = context.socket(zmq.REP)
         self.socket.bind(_ADDRESS)
@@ -55,12 +56,25 @@ class Door:
         if stamp == self._stamp:
             return
         self._stamp = stamp
+        before = set(self._allowed)
         try:
             self._allowed = keys.read_allowed(self._path)
         except KeyFileError as error:
             log.error("the allow-list is not taken: %s; %s stay allowed; %s", error, len(self._allowed), error.remedy)
         else:
+            self._shut_out |= bool(before - set(self._allowed))
             log.info("%s branches are allowed", len(self._allowed))
+
+    def expel(self) -> None:
+        """Have the connections looked through: somebody spoke who is not allowed."""
+        self._shut_out = True
+
+    def shut_out(self) -> set[str] | None:
+        """Return the keys that are allowed if one of them no longer is since the last time; otherwise None."""
+        if not self._shut_out:
+            return None
+        self._shut_out = False
+        return set(self._allowed)
 
     def answer(self) -> None:
         """Answer every handshake that waits."""

@@ -14,13 +14,14 @@ MAX_ATTRIBUTE = 512  # characters of an id, a type or a subject
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event as the ledger files it; `body` is the line as it came."""
+    """An event as the ledger files it; `body` is the line as it came, `schema` that of its data (may be empty)."""
 
     id: str
     type: str
     time: str
     subject: str
     body: str
+    schema: str = ""
 
 
 def judge(line: bytes) -> Entry | str:
@@ -35,9 +36,12 @@ def judge(line: bytes) -> Entry | str:
             raise ValueError("the time names no zone")
         if not (event.id and event.source and event.type):
             raise ValueError("id, source or type is empty")
-        entry = Entry(event.id, event.type, event.to_dict()["time"], event.subject, body)
+        schema = value.get("dataschema", "")
+        if not isinstance(schema, str):
+            raise ValueError("dataschema is no text")
+        entry = Entry(event.id, event.type, event.to_dict()["time"], event.subject, body, schema)
         # JSON can spell half of a surrogate pair, which no database takes as text.
-        for text in (entry.id, entry.type, entry.subject):
+        for text in (entry.id, entry.type, entry.subject, entry.schema):
             text.encode("utf-8")
             if "\x00" in text or len(text) > MAX_ATTRIBUTE:  # no index of a database takes them all
                 raise ValueError(f"id, type or subject has a NUL, or more than {MAX_ATTRIBUTE} characters")

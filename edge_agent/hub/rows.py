@@ -12,7 +12,8 @@ class Branch:
 
     `epoch` is the present life of its database and `through` its watermark there; `events`, `dead_letters` and
     `missing` (sequences that were pruned at the branch before this hub had them) count every epoch. `skew_ms` is the
-    branch's clock minus the hub's when it last said HELLO.
+    branch's clock minus the hub's when it was last heard of; `boot_id` changes whenever its machine starts anew;
+    `about` are the versions that it said it runs, by name.
     """
 
     key: str
@@ -25,6 +26,8 @@ class Branch:
     first_seen: str
     last_seen: str
     skew_ms: int
+    boot_id: str
+    about: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

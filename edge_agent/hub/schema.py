@@ -38,7 +38,17 @@ _LEDGER = (
         noted_at TEXT NOT NULL, PRIMARY KEY (stream, first)) {strict}""",
 )
 
-STEPS: dict[str, tuple[str, ...]] = {"m001_ledger": _LEDGER}
+_MARKS = (
+    # The mark (`wire.mark`) of what was taken last: a branch with another past is told from it.
+    "ALTER TABLE streams ADD COLUMN last_id TEXT NOT NULL DEFAULT ''",
+    # What branches say of themselves.
+    "ALTER TABLE branches ADD COLUMN boot_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE branches ADD COLUMN about TEXT NOT NULL DEFAULT '{{}}'",
+    """UPDATE streams SET last_id = coalesce(
+        (SELECT id FROM events WHERE events.stream = streams.stream AND sequence = through), '')""",
+)
+
+STEPS: dict[str, tuple[str, ...]] = {"m001_ledger": _LEDGER, "m002_marks": _MARKS}
 
 LITE = {
     "identity": "INTEGER PRIMARY KEY",

@@ -14,8 +14,9 @@ import zmq
 from edge_agent import keys, paths, wire
 from edge_agent.errors import ConfigError, EdgeError, UplinkError
 from edge_agent.event import SCHEMA
+from edge_agent.hub.connections import BEAT_S, Connections
 from edge_agent.hub.door import DOMAIN, Door
-from edge_agent.hub.ledger import GapError, Ledger
+from edge_agent.hub.ledger import ForkError, GapError, Ledger, UnknownSchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ GROUP_MESSAGES = 256  # taken into one commit at most,
 GROUP_BYTES = 33_554_432  # and no more once they are as long as this
 _TICK_MS = 250
 _NOTE_S = 5.0  # how often what is no event is written down: who was seen, what was refused
+TAKES = (wire.ZSTD, wire.URGENT)
 _INSECURE = "insecure"  # key and name of whoever comes without one
 
 
@@ -93,6 +95,7 @@ def _listen(socket: zmq.Socket[bytes], settings: Hub, pair: keys.KeyPair | None)
     socket.maxmsgsize = 2 * settings.max_frame_bytes
     socket.rcvhwm = 100  # messages per branch; beyond it TCP holds the branch back
     socket.handshake_ivl = 10_000
+    socket.router_mandatory = True  # what is sent to a connection that has ended says so
     socket.heartbeat_ivl, socket.heartbeat_timeout = 5_000, 15_000  # frees connections whose other end is gone
     socket.ipv6 = "[" in settings.bind
     try:
@@ -112,7 +115,8 @@ class _Hub:
         self._ledger = ledger
         self._door = door
         self._socket = socket
-        self._seen: dict[str, int] = {}
+        self._connections = Connections(int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]))
+        self._seen: dict[str, tuple[int, int | None]] = {}
         self._noted_at = time.monotonic()
         self._refused = 0
         self._refused_why = ""
@@ -122,22 +126,35 @@ class _Hub:
         poller.register(self._socket, zmq.POLLIN)
         if self._door is not None:
             poller.register(self._door.socket, zmq.POLLIN)
-        refresh_at = 0.0
+        refresh_at = beat_at = 0.0
         while not stop.is_set():
             poller.poll(_TICK_MS)
-            if time.monotonic() >= refresh_at:
-                refresh_at = time.monotonic() + _TICK_MS / 1000
+            now = time.monotonic()
+            if now >= refresh_at:
+                refresh_at = now + _TICK_MS / 1000
                 alive()
-                if time.monotonic() >= self._noted_at + _NOTE_S:
+                if now >= self._noted_at + _NOTE_S:
                     self._note()
-                if self._door is not None:
-                    self._door.refresh()
+                self._watch_the_door()
+            if now >= beat_at:
+                beat_at = now + BEAT_S
+                for route in self._connections.audience():
+                    self._send(route, wire.Pong())
             if self._door is not None:
                 self._door.answer()
             arrivals = self._gather()
             if arrivals:
                 self._handle(arrivals)
         self._note()
+
+    def _watch_the_door(self) -> None:
+        """Take up a change of the allow-list: whoever is not on it any more is cut off."""
+        if self._door is None:
+            return
+        self._door.refresh()
+        allowed = self._door.shut_out()
+        if allowed is not None:
+            log.warning("the list allows less than before: %s connections ended", self._connections.cut(allowed))
 
     def _gather(self) -> list[_Arrival]:
         """Receive what waits; what is no message, or from nobody allowed, is refused at once."""
@@ -152,6 +169,7 @@ class _Hub:
             size += sum(len(part) for part in parts)
             try:
                 key, name = self._who(parts)
+                self._connections.heard(route.bytes, key, _descriptor(parts))
                 if len(parts) != 1:
                     raise wire.FrameError(f"{len(parts)} frames instead of one")
                 message = wire.decode(parts[0].bytes, limit=self._settings.max_frame_bytes)
@@ -168,13 +186,17 @@ class _Hub:
         key = parts[-1].get("User-Id") if parts else ""
         name = self._door.name(str(key))
         if name is None:
+            self._door.expel()  # the reason goes out first
             raise wire.FrameError("this branch is not allowed any more", wire.Code.NOT_ALLOWED)
         return str(key), name
 
     def _handle(self, arrivals: list[_Arrival]) -> None:
         """Do what the messages ask in one transaction, and answer after its commit."""
         now_ms = time.time_ns() // 1_000_000
-        self._seen.update((arrival.key, now_ms) for arrival in arrivals)
+        for arrival in arrivals:
+            told = arrival.message.clock_ms if isinstance(arrival.message, wire.Ping) else 0
+            before = self._seen.get(arrival.key, (0, None))[1]
+            self._seen[arrival.key] = now_ms, told - now_ms if told else before
         try:
             if all(isinstance(arrival.message, wire.Ping) for arrival in arrivals):
                 answers = [self._answer(arrival, now_ms) for arrival in arrivals]
@@ -200,19 +222,27 @@ class _Hub:
         match arrival.message:
             case wire.Hello() as hello:
                 unknown = sorted(set(hello.schemas) - {SCHEMA})
-                if unknown:
+                if unknown and SCHEMA not in hello.schemas:
                     return wire.Refused(wire.Code.SCHEMA, f"this hub does not know {', '.join(unknown)}"[:500])
                 told = self._ledger.greet(arrival.key, arrival.name, hello, now_ms)
+                self._connections.greeted(arrival.route)
                 log.info("%s says hello, epoch %s, through %s", arrival.name, hello.epoch, told[0])
-                return wire.Welcome(*told, credit, self._settings.max_frame_bytes, now_ms)
+                return wire.Welcome(*told, credit, self._settings.max_frame_bytes, now_ms, (SCHEMA,), TAKES)
             case wire.Events() as batch:
                 try:
                     through, rejected = self._ledger.take(arrival.key, arrival.name, batch, now_ms)
                 except GapError as error:
                     return wire.Refused(wire.Code.GAP, str(error))
+                except ForkError as error:
+                    return wire.Refused(wire.Code.FORKED, str(error))
+                except UnknownSchemaError as error:
+                    return wire.Refused(wire.Code.SCHEMA, str(error))
                 if rejected:
                     log.warning("%s of %s went to the dead letters: %s", len(rejected), arrival.name, rejected[0])
                 return wire.Ack(through, rejected, credit)
+            case wire.Urgent() as urgent:
+                self._ledger.urgent(arrival.key, arrival.name, urgent, now_ms)
+                return wire.Noted(urgent.sequences)
             case wire.Ping():
                 return wire.Pong()
         return wire.Refused(wire.Code.MALFORMED, "only a hub says this")
@@ -222,6 +252,8 @@ class _Hub:
         try:
             self._socket.send_multipart([route, wire.encode(message)], zmq.NOBLOCK)
         except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                self._connections.gone(route)
             log.debug("not sent: %s", error)
 
     def _refuse(self, route: bytes, code: wire.Code, reason: str) -> None:
@@ -246,3 +278,7 @@ class _Hub:
                     self._ledger.seen(seen)
             except EdgeError as error:
                 log.error("who was seen is not noted: %s", error)
+
+
+def _descriptor(parts: list[zmq.Frame]) -> int:
+    return int(parts[-1].get(zmq.SRCFD)) if parts else -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,7 +35,16 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.epoch: str = database.value("SELECT value FROM meta WHERE key = 'epoch'")
+
+    @property
+    def epoch(self) -> str:
+        """The present life of this database."""
+        return str(self.database.value("SELECT value FROM meta WHERE key = 'epoch'"))
+
+    @property
+    def begins(self) -> int:
+        """The sequence up to which everything belongs to earlier epochs."""
+        return int(self.database.value("SELECT value FROM meta WHERE key = 'begins'") or 0)
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False, any_thread: bool = False) -> Self:
@@ -163,6 +173,39 @@ class Store:
                 " WHERE sequence > ? AND state <> 'waiting'",
                 [through],
             )
+
+    def urgent(self, after: int, limit: int) -> list[OutboxRow]:
+        """Return waiting events above `after` that must not wait for their turn: compliance alarms."""
+        rows = self.database.rows(
+            "SELECT sequence, id, body FROM outbox JOIN events USING (sequence)"
+            " WHERE state = 'waiting' AND severity = 'alarm' AND node LIKE 'compliance.%' AND sequence > ?"
+            " ORDER BY sequence LIMIT ?",
+            [after, limit],
+        )
+        return [OutboxRow(*row) for row in rows]
+
+    def at(self, sequence: int) -> OutboxRow | None:
+        """Return the event with a sequence, whatever its state; None where it isn't kept any more."""
+        rows = self.database.rows("SELECT sequence, id, body FROM events WHERE sequence = ?", [sequence])
+        return OutboxRow(*rows[0]) if rows else None
+
+    def renew(self) -> str:
+        """Begin a new epoch and return it: head office knows another past of the old one.
+
+        Every event that is still kept waits again. Head office knows by their ids those that it has.
+
+        Raises:
+            StoreError: nothing was changed, because of the file or the disk.
+        """
+        with self.transaction() as connection:
+            first = self.database.value("SELECT min(sequence) FROM events")
+            begins = self.last() if first is None else first - 1
+            epoch = secrets.token_hex(16)
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)", [("epoch", epoch), ("begins", str(begins))]
+            )
+            self.rewind(begins)
+        return epoch
 
     def counts(self) -> Counts:
         """Count the events, and those in each state."""

@@ -38,8 +38,9 @@ class Keeper:
     is done only after that commit; if the commit fails it carries the `StoreError`, nothing of the batch is stored, and
     the keeper goes on.
 
-    It offers what the uplink needs of an outbox: `epoch`, `acknowledged`, `pending`, `acknowledge`, `rewind`, and
-    `changed`, which is set whenever new events have been committed (wait for it, clear it, then read `pending`).
+    It offers what the uplink needs of an outbox: `epoch`, `begins`, `acknowledged`, `pending`, `urgent`, `at`,
+    `acknowledge`, `rewind`, `renew`, and `changed`, which is set whenever new events have been committed (wait for it,
+    clear it, then read `pending`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +64,6 @@ class Keeper:
         except BaseException:
             self._close()
             raise
-        self.epoch = self._reader.epoch
 
     def keep(
         self,
@@ -87,6 +87,10 @@ class Keeper:
         """Let events wait again and return when that is on the disk (see `Store.rewind`)."""
         self._submit(lambda store: store.rewind(through)).result()
 
+    def renew(self) -> None:
+        """Begin a new epoch and return when that is on the disk (see `Store.renew`)."""
+        self._submit(lambda store: store.renew()).result()
+
     def prune(self, before: datetime) -> Future[int]:
         """Queue the removal of what was acknowledged before a time (see `Store.prune`)."""
         return self._submit(lambda store: store.prune(before))
@@ -100,6 +104,28 @@ class Keeper:
         """Return waiting events (see `Store.pending`)."""
         with self._reading:
             return self._reader.pending(after, limit)
+
+    def urgent(self, after: int, limit: int) -> list[OutboxRow]:
+        """Return waiting events that go ahead (see `Store.urgent`)."""
+        with self._reading:
+            return self._reader.urgent(after, limit)
+
+    def at(self, sequence: int) -> OutboxRow | None:
+        """Return the event with a sequence (see `Store.at`)."""
+        with self._reading:
+            return self._reader.at(sequence)
+
+    @property
+    def epoch(self) -> str:
+        """The present life of the database."""
+        with self._reading:
+            return self._reader.epoch
+
+    @property
+    def begins(self) -> int:
+        """The sequence up to which everything belongs to earlier epochs."""
+        with self._reading:
+            return self._reader.begins
 
     def counts(self) -> Counts:
         """Count the events (see `Store.counts`)."""

@@ -44,12 +44,14 @@ class Bell:
 class Link:
     """A connection that lives until something is wrong with it; then it raises a `LineError` and is thrown away.
 
-    ZeroMQ's own reconnecting is switched off: every connection begins with HELLO, after a pause of our choosing.
+    ZeroMQ's own reconnecting is switched off: every connection begins with HELLO, after a pause of our choosing. Bodies
+    are compressed once `compress` is set: the other end has said that it takes them.
     """
 
     def __init__(self, context: zmq.Context[Any], settings: Settings, key: KeyPair | None, bell: Bell) -> None:
         self._settings = settings
         self._key = key
+        self.compress = False
         self._bell = bell
         self._shaken = False
         self._heard_at = time.monotonic()
@@ -96,7 +98,7 @@ class Link:
             LineError: there is no connection any more.
         """
         try:
-            self._socket.send(wire.encode(message), zmq.NOBLOCK)
+            self._socket.send(wire.encode(message, compress=self.compress), zmq.NOBLOCK)
         except zmq.Again as error:
             self._watch()
             raise LineError(Trouble.UNREACHABLE, "the connection is gone") from error

@@ -20,6 +20,7 @@ class Trouble(StrEnum):
     SILENT = "silent"
     REFUSED = "refused"
     FORKED = "forked"
+    HELD = "held"
     STORE = "store"
     FAULT = "fault"
 
@@ -38,13 +39,15 @@ class Status:
 
     The hub has everything through sequence `through`; `in_flight` events are under way beyond it. `last_ack` is when
     the hub last acknowledged something (RFC 3339, UTC). `trouble`, `last_error` and `remedy` say why the line is down
-    and stay empty while it is up.
+    and stay empty while it is up, but for `held`: the hub must be updated before it can take what waits next. `urgent`
+    counts the events that went ahead of their turn.
     """
 
     hub: str
     connected: bool = False
     through: int = 0
     in_flight: int = 0
+    urgent: int = 0
     last_ack: str | None = None
     trouble: Trouble = Trouble.NONE
     last_error: str = ""

@@ -14,10 +14,13 @@ import zmq
 from edge_agent import keys, paths, wire
 from edge_agent.errors import ConfigError, EdgeError
 from edge_agent.uplink.link import Bell, Link
+from edge_agent.uplink.pace import Pace
 from edge_agent.uplink.session import Session
 from edge_agent.uplink.status import LineError, Status, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from edge_agent.config import Uplink as Settings
     from edge_agent.uplink.outbox import Outbox
 
@@ -31,8 +34,10 @@ class Uplink:
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/); nothing but `stop` ends it.
     """
 
-    def __init__(self, outbox: Outbox, settings: Settings) -> None:
+    def __init__(self, outbox: Outbox, settings: Settings, *, about: Callable[[], Mapping[str, str]] = dict) -> None:
         """Read the keys; nothing is connected before `start`.
+
+        `about` tells the hub at each connection which versions run here, by name.
 
         Raises:
             ConfigError: the hub's key is missing, or plain text was asked for on an address that is not loopback.
@@ -51,6 +56,7 @@ class Uplink:
                 remedy="`edge-agent keys show --for hub` at the hub prints it",
             )
         self._outbox = outbox
+        self._about = about
         self._settings = settings
         self._key = None if settings.insecure else keys.load(paths.under_state(settings.key_file))
         self._status = Status(settings.hub, through=outbox.acknowledged())
@@ -102,9 +108,11 @@ class Uplink:
     def _run(self) -> None:
         context: zmq.Context[Any] = zmq.Context()
         attempt = 0
+        pace = Pace(self._settings.batch)
         while not self._stop.is_set():
-            session = Session(self._outbox, self._settings, self._say)
+            session = None
             try:
+                session = Session(self._outbox, self._settings, self._say, pace, self._about)
                 with Link(context, self._settings, self._key, self._bell) as link:
                     session.run(link, self._stop)
             except EdgeError as error:
@@ -112,7 +120,8 @@ class Uplink:
             except Exception:
                 log.exception("a fault of the program; the uplink goes on")
                 self._down(LineError(Trouble.FAULT, "a fault of the program; the log says more"))
-            attempt = 1 if session.lived else attempt + 1
+            pace.broken(silent=self._status.trouble is Trouble.SILENT)
+            attempt = 1 if session is not None and session.lived else attempt + 1
             ceiling = min(self._settings.retry_max_s, self._settings.retry_min_s * 2.0 ** min(attempt - 1, 32))
             self._stop.wait(random.uniform(0, ceiling))  # noqa: S311
         self._say(connected=False, in_flight=0)
