@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from edge_agent.errors import ConfigError
 from edge_agent.types import Speaker
@@ -141,22 +142,137 @@ class SourceKind(StrEnum):
     """What a source reads from."""
 
     FILE = "file"
+    WATCH = "watch"
+    DEVICE = "device"
+    RTP = "rtp"
 
 
 class Source(Section):
     """Where audio comes from; one `[[sources]]` table each."""
 
     name: str = _setting("recordings", "Name of the source, in events and in `status`.", pattern=r"^[\w.-]{1,64}$")
-    kind: SourceKind = _setting(SourceKind.FILE, "What it reads: `file` plays one recording, once.")
-    path: str = Field(description="File to read.", json_schema_extra={"unit": ""})
+    kind: SourceKind = _setting(
+        SourceKind.FILE,
+        "What it reads: `file` plays one recording, once; `watch` hears every recording that comes into a folder;"
+        " `device` hears one or two sound devices; `rtp` hears what a telephone system forks to a UDP port.",
+    )
+    path: str = _setting("", "`file`: the recording. `watch`: the folder; folders within it count too.")
     speakers: tuple[Speaker, ...] = _setting(
         (Speaker.AGENT, Speaker.CUSTOMER),
         "Who speaks on each channel, in order: agent, customer or unknown. A mono recording is `unknown`.",
         min_length=1,
         max_length=8,
     )
-    realtime: bool = _setting(False, "Play at the speed of speech instead of as fast as possible.")
+    realtime: bool = _setting(False, "`file`: play at the speed of speech instead of as fast as possible.")
     customer_id: str = _setting("", "The customer's number in the CRM, if it is known.", max_length=128)
+    pattern: str = _setting(
+        "",
+        "`watch`: what the names of files tell, such as `{started_at:%Y%m%d-%H%M%S}_{customer_id}_{}`; fields are"
+        " `call_id`, `customer_id`, `started_at` with a strptime format, and `{}` for anything.",
+    )
+    settle_s: float = _setting(
+        3.0, "`watch`: a file is taken when its size has not changed for this long.", unit="s", ge=0.1, le=3600
+    )
+    sidecar_wait_s: float = _setting(
+        0.0, "`watch`: how long a settled file waits for its side-car (`NAME.json`).", unit="s", ge=0, le=86_400
+    )
+    poll_s: float = _setting(
+        2.0, "`watch`: how often the folder is looked through; a share tells of no changes.", unit="s", ge=0.1, le=3600
+    )
+    at_once: int = _setting(2, "`watch`: recordings that are heard at the same time.", unit="files", ge=1, le=64)
+    quarantine: str = _setting(
+        "quarantine", "`watch`: folder within the folder that takes what is no audio; empty: it stays where it is."
+    )
+    device: str = _setting(
+        "",
+        "`device`: id or name from `edge-agent devices`; empty: the system's default. Its channels are the speakers.",
+    )
+    second_device: str = _setting(
+        "", "`device`: another device whose first channel is the second speaker (a microphone and a line)."
+    )
+    channels: tuple[int, ...] = _setting(
+        (), "`device`: which of the device's channels are heard, from 1; empty: the first ones.", max_length=8
+    )
+    rate_hz: int = _setting(0, "`device`: sampling rate; 0: the device's own.", unit="Hz", ge=0, le=384_000)
+    call: Literal["voice", "always"] = _setting(
+        "voice", "`device`: a call begins with speech and ends after `quiet_s`, or there always is one."
+    )
+    quiet_s: float = _setting(30.0, "`device`: silence that ends a call.", unit="s", ge=1, le=3600)
+    longest_call_s: float = _setting(
+        14_400.0, "`device`: a call is ended after this time, and the next one begins.", unit="s", ge=10, le=86_400
+    )
+    bind: str = _setting("0.0.0.0", "`rtp`: address to listen on.")  # noqa: S104 - a telephone system is another machine
+    port: int = _setting(5004, "`rtp`: first UDP port; even ports are used, upwards.", ge=1, le=65_534)
+    lines: int = _setting(1, "`rtp`: calls that can be heard at the same time.", unit="calls", ge=1, le=200)
+    legs: Literal["ports", "ssrc"] = _setting(
+        "ports",
+        "`rtp`: how the parties are told apart: each has a port of its own, or they share one and the first that is"
+        " heard is the first speaker.",
+    )
+    payloads: tuple[str, ...] = _setting(
+        ("96 L16/16000", "97 L16/8000"),
+        "`rtp`: further payload types, besides 0 (PCMU), 8 (PCMA), 10 and 11 (L16): number and PCMU, PCMA or L16 with"
+        " its rate and, if it is not 1, its channels.",
+    )
+    reorder_ms: int = _setting(80, "`rtp`: how long a packet that is missing is waited for.", unit="ms", ge=0, le=1000)
+    senders: tuple[str, ...] = _setting((), "`rtp`: addresses that may send; empty: any.")
+    hangup_s: float = _setting(5.0, "`rtp`: time without packets that ends a call.", unit="s", ge=0.2, le=3600)
+
+    @field_validator("payloads")
+    @classmethod
+    def _payloads(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            found = re.fullmatch(r"(\d{1,3}) (?:PCM[UA](?:/8000)?|L16/\d{4,6}(?:/[12])?)", text)
+            if not found or int(found[1]) > 127:
+                raise ValueError(f"{text!r} is not like `96 L16/16000`, `97 L16/44100/2` or `98 PCMU`")
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _channels(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 1 <= channel <= 64 for channel in value) or len(set(value)) < len(value):
+            raise ValueError("channels are counted from 1, and each is heard once")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Source:
+        if self.kind in (SourceKind.FILE, SourceKind.WATCH) and not self.path:
+            raise PydanticCustomError("path_missing", "`path` is missing")
+        foreign = [
+            name
+            for name, kinds in _OF_KIND.items()
+            if self.kind not in kinds and getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if foreign:
+            raise ValueError(f"`{foreign[0]}` is no setting of a source of kind `{self.kind.value}`")
+        if self.kind == SourceKind.RTP and (self.port % 2 or self.port + 2 * self.ports > 65_536):
+            raise ValueError(f"`port` must be even and leave room for {self.ports} ports below 65536")
+        if self.kind == SourceKind.RTP and len(self.speakers) > 2:
+            raise ValueError("an RTP call has one or two speakers")
+        if self.second_device and (self.channels or len(self.speakers) != 2):
+            raise ValueError("with `second_device` there are two speakers, each on the first channel of a device")
+        if self.channels and len(self.channels) != len(self.speakers):
+            raise ValueError("`channels` and `speakers` must be of the same number")
+        return self
+
+    @property
+    def ports(self) -> int:
+        """How many RTP ports it listens on."""
+        return self.lines * (len(self.speakers) if self.legs == "ports" else 1)
+
+
+_OF_KIND: dict[str, tuple[SourceKind, ...]] = {
+    "path": (SourceKind.FILE, SourceKind.WATCH),
+    "realtime": (SourceKind.FILE,),
+    **dict.fromkeys(("pattern", "settle_s", "sidecar_wait_s", "poll_s", "at_once", "quarantine"), (SourceKind.WATCH,)),
+    **dict.fromkeys(
+        ("device", "second_device", "channels", "rate_hz", "call", "quiet_s", "longest_call_s"), (SourceKind.DEVICE,)
+    ),
+    **dict.fromkeys(
+        ("bind", "port", "lines", "legs", "payloads", "reorder_ms", "senders", "hangup_s"), (SourceKind.RTP,)
+    ),
+}
+"""Settings of a source that only some kinds have."""
 
 
 class Uplink(Section):
@@ -247,6 +363,15 @@ class Config(Section):
     control: Control = Control()
     log: Log = Log()
 
+    @field_validator("sources")
+    @classmethod
+    def _names(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        names = [source.name for source in value if source.kind != SourceKind.FILE]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are named `{twice[0]}`; give each a name of its own")
+        return value
+
 
 def load(path: Path) -> Config:
     """Read a configuration file.
@@ -288,6 +413,8 @@ def _explain(path: Path, text: str, error: ValidationError) -> ConfigError:
     match first["type"]:
         case "extra_forbidden":
             what, remedy = f"unknown setting `{name}`", _closest(place)
+        case "path_missing":
+            what, remedy = f"`{name}.path` is missing", "add `path = …` to this table"
         case "missing":
             what, remedy = f"`{name}` is missing", f"add `{place[-1]} = …` to this table"
         case "model_type" | "tuple_type" if len(place) == 1:
@@ -396,6 +523,8 @@ def _unit(info: FieldInfo) -> str:
 def _rows(model: type[Section], section: Section | None) -> list[str]:
     rows = []
     for name, info in model.model_fields.items():
+        if isinstance(section, Source) and section.kind not in _OF_KIND.get(name, (section.kind,)):
+            continue
         default = None if info.is_required() else info.get_default()
         value = getattr(section, name) if section is not None else default
         unit = f" [{_unit(info)}]" if _unit(info) else ""

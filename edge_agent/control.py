@@ -11,7 +11,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.errors import ControlError
+from edge_agent.errors import ControlError, EdgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,9 +25,12 @@ _PATIENCE_S = 5.0
 
 
 class Control:
-    """Answers questions on a Unix socket, on a thread of its own; `answers` maps each question to its function."""
+    """Answers questions on a Unix socket, on a thread of its own; `answers` maps each question to its function.
 
-    def __init__(self, path: Path, answers: Mapping[str, Callable[[], Answer]]) -> None:
+    What a question carries besides its name is handed to the function as keyword arguments.
+    """
+
+    def __init__(self, path: Path, answers: Mapping[str, Callable[..., Answer]]) -> None:
         self._path = path
         self._answers = answers
         self._socket = self._bind(path)
@@ -77,9 +80,12 @@ class Control:
             with connection:
                 connection.settimeout(_PATIENCE_S)
                 try:
-                    question = json.loads(_read_line(connection))["ask"]
-                    answer = self._answers[question]()
-                except (KeyError, TypeError, ValueError):
+                    request = json.loads(_read_line(connection))
+                    question = request.pop("ask")
+                    answer = self._answers[question](**request)
+                except EdgeError as error:
+                    answer = {"error": str(error), "remedy": error.remedy}
+                except (AttributeError, KeyError, TypeError, ValueError):
                     answer = {"error": "unknown question", "known": sorted(self._answers)}
                 except OSError:
                     continue
@@ -92,8 +98,8 @@ class Control:
                     continue  # the asker has gone
 
 
-def ask(path: Path, question: str) -> Answer:
-    """Ask the running appliance.
+def ask(path: Path, question: str, **details: str | float | None) -> Answer:
+    """Ask the running appliance; `details` are the arguments of the question.
 
     Raises:
         ControlError: nobody answers, or the answer is an error.
@@ -102,7 +108,7 @@ def ask(path: Path, question: str) -> Answer:
         client.settimeout(_PATIENCE_S)
         try:
             client.connect(str(path))
-            client.sendall(json.dumps({"ask": question}).encode() + b"\n")
+            client.sendall(json.dumps({"ask": question, **details}).encode() + b"\n")
             answer: Answer = json.loads(_read_line(client))
         except (OSError, ValueError) as error:
             raise ControlError(
@@ -111,7 +117,7 @@ def ask(path: Path, question: str) -> Answer:
                 remedy="start it with `edge-agent run`, or give its configuration with -c",
             ) from error
     if "error" in answer:
-        raise ControlError(str(answer["error"]), where=str(path))
+        raise ControlError(str(answer["error"]), where=str(path), remedy=str(answer.get("remedy", "")))
     return answer
 
 

@@ -16,16 +16,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from edge_agent import __version__, paths, rooms
+from edge_agent.config import SourceKind
 from edge_agent.control import Control
-from edge_agent.errors import EdgeError, UplinkError
+from edge_agent.errors import ControlError, EdgeError, UplinkError
 from edge_agent.hearing import Closed, Opened, Spoken
+from edge_agent.pausing import ALL, Pause, Pauses
 from edge_agent.pipeline import Corridor, Outcome
 from edge_agent.store import Ended, Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_agent.audio import Source
+    from edge_agent.audio import Intake, Source
     from edge_agent.config import Config
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ _RETRY_S = 1.0
 _LAST_TRIES_S = 20.0
 _LATENCIES = 1000
 _PRUNE_EVERY_S = 3600.0
+_PAUSES = "paused.json"
 
 
 class Appliance:
@@ -57,7 +60,9 @@ class Appliance:
         self.left = 0
         knowledge = rooms.open_knowledge(config)
         self._engine = rooms.open_engine(config)
-        self._corridor = Corridor(self._engine, knowledge, rooms.corridor_settings(config))
+        self._pauses = Pauses(paths.under_state(_PAUSES))
+        self._intakes: list[Intake] = []
+        self._corridor = Corridor(self._engine, knowledge, rooms.corridor_settings(config), self._pauses)
         self.keeper = Keeper(paths.under_state(config.store.database))
         self._uplink = rooms.open_uplink(config, self.keeper) if config.uplink.hub else None
         self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)
@@ -71,6 +76,35 @@ class Appliance:
     def attach(self, source: Source) -> None:
         """Begin to hear a source."""
         self._corridor.attach(source)
+
+    def receive(self, intake: Intake) -> None:
+        """Begin to hear every call that an intake announces."""
+        self._intakes.append(intake)
+        self._corridor.receive(intake)
+
+    def pause(self, call: str, by: str, for_s: float | None = None) -> dict[str, Any]:
+        """Drop the audio of a call, or with `all` of every live call, until `resume` or for some seconds.
+
+        Raises:
+            ControlError: no such call runs, or the pause can't be written down.
+        """
+        running = {each.id for each in self._corridor.calls}
+        if call != ALL and call not in running:
+            known = ", ".join(sorted(running)) or "none"
+            raise ControlError("no such call runs", where=call, remedy=f"calls that run: {known}; or `all`")
+        self._pauses.begin(call, Pause(by, None if for_s is None else time.time() + for_s))
+        log.info("%s paused by %s", call, by)
+        return self.status()
+
+    def resume(self, call: str, by: str) -> dict[str, Any]:
+        """Hear a call, or with `all` every call, again.
+
+        Raises:
+            ControlError: it is not paused.
+        """
+        self._pauses.end(call)
+        log.info("%s resumed by %s", call, by)
+        return self.status()
 
     def reload(self) -> None:
         """Load dictionary and rules anew and swap them in; keep the old ones if the new ones are wrong.
@@ -115,6 +149,11 @@ class Appliance:
                 {"call_id": call.id, "source": call.source, "started_at": call.started_at.isoformat(timespec="seconds")}
                 for call in self._corridor.calls
             ],
+            "sources": [intake.status() for intake in self._intakes],
+            "paused": {
+                call: {"by": pause.by, "until": pause.until and _stamp(pause.until)}
+                for call, pause in self._pauses.now().items()
+            },
             "waiting": self._corridor.waiting,
             "utterances": self._utterances,
             "latency_ms": self.latency_ms(),
@@ -171,6 +210,9 @@ class Appliance:
                 log.error("not stored, trying again: %s", error)
                 time.sleep(_RETRY_S)
         self._utterances += outcome.transcript is not None
+        if isinstance(item, Closed):
+            for intake in self._intakes:
+                intake.settled(item.call, item.reason, item.error)
         if outcome.events and isinstance(item, Spoken):
             self._latencies.append(time.monotonic() - item.heard_at)
 
@@ -203,14 +245,27 @@ def run(config: Config, *, until_done: bool = False) -> int:
     control = None
     try:
         control = Control(
-            paths.under_state(config.control.socket), {"status": appliance.status, "reload": _reloader(appliance)}
+            paths.under_state(config.control.socket),
+            {
+                "status": appliance.status,
+                "reload": _reloader(appliance),
+                "pause": appliance.pause,
+                "resume": appliance.resume,
+            },
         )
-        sources = [rooms.open_source(config, source) for source in config.sources]
+        files = [rooms.open_source(config, source) for source in config.sources if source.kind == SourceKind.FILE]
+        intakes = [
+            rooms.open_intake(config, source, once=until_done)
+            for source in config.sources
+            if source.kind != SourceKind.FILE
+        ]
         appliance.start()
-        for source in sources:
+        for source in files:
             appliance.attach(source)
+        for intake in intakes:
+            appliance.receive(intake)
         notify.ready()
-        log.info("site %s hears %d sources", config.site.id, len(sources))
+        log.info("site %s hears %d sources", config.site.id, len(config.sources))
         finishing = threading.Thread(target=appliance.finish, name="finish", daemon=True)
         if until_done:
             finishing.start()
@@ -249,3 +304,7 @@ def _reloader(appliance: Appliance) -> Callable[[], dict[str, Any]]:
         return appliance.status()
 
     return reload
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

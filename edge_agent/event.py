@@ -6,8 +6,10 @@ says the same as a JSON Schema, and the tests hold every event against it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -96,17 +98,37 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+# What a second hearing may see otherwise, with another dictionary or after another end.
+_VARIABLE = frozenset({"quote", "confidence", "by", "severity", "utterances"})
+
+
+def recorded_id(call: Call, kind: str, time: datetime, data: dict[str, Any]) -> str:
+    """Return the UUIDv7 of an event of a recording: the same each time the same call is heard.
+
+    A recording that a crash cut short is heard again under the same call id, and what was stored the first time is
+    known by it. The time in the id is that of the event, the rest a hash of what it is about.
+    """
+    about = {key: value for key, value in data.items() if key not in _VARIABLE}
+    said = json.dumps([call.id, kind, about], ensure_ascii=False, sort_keys=True)
+    rest = int.from_bytes(hashlib.blake2b(said.encode(errors="replace"), digest_size=10).digest(), "big")
+    number = (max(0, int(time.timestamp() * 1000)) & (1 << 48) - 1) << 80 | rest
+    # RFC 9562, section 5.7: version 7 in bits 76 to 79, variant 2 in bits 62 and 63.
+    number = number & ~(0xF << 76) | 0x7 << 76
+    return str(uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62))
+
+
 def _make(site: str, call: Call, kind: str, at_ms: int, data: dict[str, Any], versions: Versions) -> Event:
+    time = call.started_at + timedelta(milliseconds=at_ms)
     stamped = {
         "dictionary": versions.dictionary,
         "rules": versions.rules,
         "model": versions.model,
     }
     return Event(
-        id=new_id(),
+        id=recorded_id(call, kind, time, data) if call.file is not None else new_id(),
         source=f"/sites/{site}",
         type=f"edge.{kind}",
-        time=call.started_at + timedelta(milliseconds=at_ms),
+        time=time,
         subject=call.id,
         data={**data, "versions": stamped},
     )
@@ -149,5 +171,17 @@ def call_ended(site: str, call: Call, end_ms: int, utterances: int, reason: str,
 
 def audio_gap(site: str, call: Call, gap: Gap, versions: Versions) -> Event:
     """Make the event of audio that was not heard."""
-    data = {"start_ms": gap.start_ms, "end_ms": gap.end_ms, "reason": gap.reason}
+    data = {"start_ms": gap.start_ms, "end_ms": gap.end_ms, "reason": gap.reason, "channel": gap.channel}
     return _make(site, call, "audio.gap", gap.end_ms, data, versions)
+
+
+def audio_paused(site: str, call: Call, at_ms: int, by: str, until: float | None, versions: Versions) -> Event:
+    """Make the event that says who asked that a call be not heard; `until` is in seconds since 1970."""
+    ends = None if until is None else datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
+    data = {"at_ms": at_ms, "by": by, "until": ends.replace("+00:00", "Z") if ends else None}
+    return _make(site, call, "audio.paused", at_ms, data, versions)
+
+
+def audio_resumed(site: str, call: Call, paused_ms: int, at_ms: int, versions: Versions) -> Event:
+    """Make the event that says that a call is heard again."""
+    return _make(site, call, "audio.resumed", at_ms, {"paused_ms": paused_ms, "at_ms": at_ms}, versions)

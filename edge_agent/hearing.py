@@ -1,7 +1,8 @@
 """Hear: one thread for each source cuts utterances and puts them through door 1, a bounded queue.
 
 Anything may stall here; it never blocks the rest. A file waits where the queue is full; a live source can't, so there
-an utterance that does not fit is lost, and recorded as a gap.
+an utterance that does not fit is lost, and recorded as a gap. What is paused is dropped here, before anything listens
+to it, and the timeline goes on.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.errors import EdgeError
-from edge_agent.types import SAMPLES_PER_MS, Call, Chunk, Gap, Utterance
+from edge_agent.pausing import Pause, Pauses
+from edge_agent.types import SAMPLES_PER_MS, Call, Chunk, End, Gap, Utterance
 
 if TYPE_CHECKING:
-    from edge_agent.audio import Source
+    from collections.abc import Callable
+
+    from edge_agent.audio import Intake, Source
     from edge_agent.vad import EndpointSettings, Segmenter
 
 log = logging.getLogger(__name__)
@@ -52,6 +56,24 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """Somebody asked that a call be not heard for a while."""
+
+    call: Call
+    at_ms: int
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A call is heard again; what was said since `paused_ms` was dropped."""
+
+    call: Call
+    paused_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """A call is over; `error` says why it ended before its source did."""
 
@@ -61,27 +83,38 @@ class Closed:
     error: EdgeError | None = None
 
 
-Item = Opened | Spoken | Missed | Closed
+Item = Opened | Spoken | Missed | Paused | Resumed | Closed
 
 
 class Listener:
     """Hears one source to its end, or until `stopping` is set, on a thread of its own."""
 
     def __init__(
-        self, source: Source, endpoint: EndpointSettings, door: queue.Queue[Item], stopping: threading.Event
+        self,
+        source: Source,
+        endpoint: EndpointSettings,
+        door: queue.Queue[Item],
+        stopping: threading.Event,
+        pauses: Pauses | None = None,
     ) -> None:
         self._source = source
+        self._pauses = pauses or Pauses()
+        self._paused_from: int | None = None
         self._endpoint = endpoint
         self._door = door
         self._stopping = stopping
         self._deliveries = _Deliveries()
-        self._lost: deque[Missed] = deque()
+        self._lost: deque[Missed | Paused | Resumed] = deque()
         self._missed_until_ms = 0
         self._thread = threading.Thread(target=self._run, name=f"hear-{source.call.id}", daemon=True)
 
     def start(self) -> None:
         """Begin to hear."""
         self._thread.start()
+
+    def stop(self) -> None:
+        """End the source; what was heard is still passed on."""
+        self._source.close()
 
     @property
     def alive(self) -> bool:
@@ -108,28 +141,53 @@ class Listener:
         # What remains goes through the door even where it is full: the end of a call is never lost.
         for utterance in segmenter.flush():
             self._door.put(self._spoken(utterance))
-        for missed in self._lost:
-            self._door.put(missed)
+        for lost in self._lost:
+            self._door.put(lost)
+        if self._paused_from is not None:
+            self._door.put(self._not_heard(max(self._missed_until_ms, segmenter.position_ms)))
         self._door.put(Closed(call, max(segmenter.position_ms, self._missed_until_ms), reason, error))
 
     def _hear(self, segmenter: Segmenter) -> str:
+        call, reason = self._source.call, "end of source"
         for heard in self._source:
             if self._stopping.is_set():
                 return "stopped"
             match heard:
                 case Gap():
-                    self._missed_until_ms = heard.end_ms
-                    self._pass(Missed(self._source.call, heard))
+                    if heard.channel is None:
+                        self._missed_until_ms = heard.end_ms
+                    self._pass(Missed(call, heard))
+                case End():
+                    reason = heard.reason
+                case Chunk() if pause := self._pauses.of(call.id, live=self._source.live):
+                    self._drop(heard, pause, segmenter)
                 case Chunk():
+                    if self._paused_from is not None:
+                        paused_ms = self._paused_from // SAMPLES_PER_MS
+                        self._pass(self._not_heard(heard.start // SAMPLES_PER_MS))
+                        self._pass(Resumed(call, paused_ms, heard.start // SAMPLES_PER_MS))
+                        self._paused_from = None
                     self._deliveries.add(heard.start + heard.samples.shape[1])
                     for utterance in segmenter.feed(heard):
                         self._pass(self._spoken(utterance))
-        return "end of source"
+        return "stopped" if self._stopping.is_set() else reason
+
+    def _drop(self, chunk: Chunk, pause: Pause, segmenter: Segmenter) -> None:
+        """Count a chunk that must not be heard; what was said before the pause is judged now."""
+        if self._paused_from is None:
+            for utterance in segmenter.flush():
+                self._pass(self._spoken(utterance))
+            self._paused_from = chunk.start
+            self._pass(Paused(self._source.call, chunk.start // SAMPLES_PER_MS, pause))
+        self._missed_until_ms = (chunk.start + chunk.samples.shape[1]) // SAMPLES_PER_MS
+
+    def _not_heard(self, until_ms: int) -> Missed:
+        return Missed(self._source.call, Gap((self._paused_from or 0) // SAMPLES_PER_MS, until_ms, "paused"))
 
     def _spoken(self, utterance: Utterance) -> Spoken:
         return Spoken(self._source.call, utterance, self._deliveries.at(utterance.end_ms))
 
-    def _pass(self, item: Spoken | Missed) -> None:
+    def _pass(self, item: Spoken | Missed | Paused | Resumed) -> None:
         if not self._source.live:
             self._door.put(item)
             return
@@ -144,6 +202,37 @@ class Listener:
                 spoken = item.utterance
                 item = Missed(item.call, Gap(spoken.start_ms, spoken.end_ms, "recognition was behind"))
             self._lost.append(item)
+
+
+class Reception:
+    """Takes the calls that one intake announces to `attach`, on a thread of its own, until it is closed."""
+
+    def __init__(self, intake: Intake, attach: Callable[[Source], None]) -> None:
+        self.intake = intake
+        self._attach = attach
+        self._thread = threading.Thread(target=self._run, name=f"intake-{intake.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait for calls."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more calls and end those that are heard live."""
+        self.intake.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether another call may still come."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            for source in self.intake:
+                self._attach(source)
+        except EdgeError as problem:
+            log.error("source %s hears nothing any more: %s", self.intake.name, problem)
+        except Exception:
+            log.exception("source %s ended by a fault of the program", self.intake.name)
 
 
 class _Deliveries:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from edge_agent import event
-from edge_agent.hearing import Closed, Item, Listener, Missed, Opened, Spoken
+from edge_agent.hearing import Closed, Item, Listener, Missed, Opened, Paused, Reception, Resumed, Spoken
+from edge_agent.pausing import Pauses
 from edge_agent.types import Call, Finding, Hypothesis, Speaker, Transcript, Utterance, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edge_agent.audio import Source
+    from edge_agent.audio import Intake, Source
     from edge_agent.event import Event
     from edge_agent.nodes import CallJudge, Classifier, Limits, Rules
     from edge_agent.terms import Dictionary
@@ -128,17 +129,22 @@ class Conversation:
 class Corridor:
     """Sources in, outcomes out.
 
-    `attach` begins to hear a source; `outcomes` yields what comes of it, in the thread that asks; `close` says that no
-    further source comes, so that `outcomes` ends after the last call; `stop` ends all calls now, and what was heard by
-    then is still judged. `knowledge` may be swapped at any time.
+    `attach` begins to hear a source, `receive` every source that an intake announces; `outcomes` yields what comes of
+    them, in the thread that asks; `close` says that no further source or intake comes, so that `outcomes` ends after
+    the last call; `stop` ends all calls now, and what was heard by then is still judged. `knowledge` may be swapped at
+    any time.
     """
 
-    def __init__(self, engine: Recognizer, knowledge: Knowledge, settings: Settings) -> None:
+    def __init__(
+        self, engine: Recognizer, knowledge: Knowledge, settings: Settings, pauses: Pauses | None = None
+    ) -> None:
         self.knowledge = knowledge
+        self._pauses = pauses or Pauses()
         self._engine = engine
         self._settings = settings
         self._door: queue.Queue[Item] = queue.Queue(maxsize=settings.queue_utterances)
         self._listeners: list[Listener] = []
+        self._receptions: list[Reception] = []
         self._lock = threading.Lock()
         self._conversations: dict[str, Conversation] = {}
         self._closing = threading.Event()
@@ -146,10 +152,19 @@ class Corridor:
 
     def attach(self, source: Source) -> None:
         """Hear a source until it ends or `stop` is called, and close it then."""
-        listener = Listener(source, self._settings.endpoint, self._door, self._stopping)
+        listener = Listener(source, self._settings.endpoint, self._door, self._stopping, self._pauses)
         with self._lock:
             listener.start()
             self._listeners.append(listener)
+            if self._stopping.is_set():
+                listener.stop()
+
+    def receive(self, intake: Intake) -> None:
+        """Hear every call that an intake announces, until it has no more or `stop` is called."""
+        reception = Reception(intake, self.attach)
+        with self._lock:
+            reception.start()
+            self._receptions.append(reception)
 
     def close(self) -> None:
         """Say that no further source will be attached."""
@@ -159,6 +174,10 @@ class Corridor:
         """End all calls now; what was heard is still judged."""
         self._stopping.set()
         self._closing.set()
+        with self._lock:
+            ending: list[Reception | Listener] = [*self._receptions, *self._listeners]
+        for one in ending:
+            one.stop()
 
     @property
     def waiting(self) -> int:
@@ -192,6 +211,11 @@ class Corridor:
                 return Outcome(item, (event.call_started(site, call, versions),))
             case Missed():
                 return Outcome(item, (event.audio_gap(site, call, item.gap, versions),))
+            case Paused():
+                by, until = item.pause.by, item.pause.until
+                return Outcome(item, (event.audio_paused(site, call, item.at_ms, by, until, versions),))
+            case Resumed():
+                return Outcome(item, (event.audio_resumed(site, call, item.paused_ms, item.at_ms, versions),))
             case Spoken():
                 if hypothesis is None or not hypothesis.text:
                     return Outcome(item)
@@ -209,10 +233,11 @@ class Corridor:
         """Wait for an item, then for others to share its batch; an empty list says that all is done."""
         items: list[Item] = []
         while not items:
-            # Listeners are asked before the queue: one that has ended has put its last item already.
+            # Intakes are asked before listeners, and those before the queue: one that has ended has handed on already.
             with self._lock:
+                self._receptions = [reception for reception in self._receptions if reception.alive]
                 self._listeners = [listener for listener in self._listeners if listener.alive]
-                over = self._closing.is_set() and not self._listeners
+                over = self._closing.is_set() and not self._receptions and not self._listeners
             try:
                 items.append(self._door.get_nowait() if over else self._door.get(timeout=0.1))
             except queue.Empty:

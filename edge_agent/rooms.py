@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from edge_agent import paths
 from edge_agent.config import Config, Source, SourceKind
-from edge_agent.errors import DictionaryError
+from edge_agent.errors import ConfigError, DictionaryError
 from edge_agent.pipeline import Knowledge, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_agent.asr import Engine
+    from edge_agent.audio import Intake
     from edge_agent.audio.file import FileSource
     from edge_agent.nodes import Classifier
     from edge_agent.types import Speaker
@@ -124,19 +125,44 @@ def open_uplink(config: Config, outbox: Outbox) -> Uplink:
 
 
 def open_source(config: Config, source: Source) -> FileSource:
-    """Open a source of the configuration."""
+    """Open the recording that a source of the kind `file` names."""
     from edge_agent.audio.file import FileSource
 
+    return FileSource(
+        Path(source.path),
+        chunk_ms=_chunk_ms(config, source.realtime),
+        speakers=source.speakers,
+        realtime=source.realtime,
+        name=source.name,
+        customer_id=source.customer_id or None,
+    )
+
+
+def open_intake(config: Config, source: Source, *, once: bool = False) -> Intake:
+    """Open what announces calls; with `once` a folder ends when what lies in it now was heard.
+
+    Raises:
+        AudioError: a port is taken, a folder can't be read.
+    """
     match source.kind:
-        case SourceKind.FILE:
-            return FileSource(
-                Path(source.path),
-                chunk_ms=_chunk_ms(config, source.realtime),
+        case SourceKind.RTP:
+            from edge_agent.audio.rtp import RtpIntake, payload_type
+
+            return RtpIntake(
+                source.name,
+                bind=source.bind,
+                port=source.port,
+                lines=source.lines,
                 speakers=source.speakers,
-                realtime=source.realtime,
-                name=source.name,
+                own_ports=source.legs == "ports",
+                payloads=dict(payload_type(text) for text in source.payloads),
+                reorder_ms=source.reorder_ms,
+                hangup_s=source.hangup_s,
+                senders=source.senders,
                 customer_id=source.customer_id or None,
             )
+        case _:
+            raise ConfigError(f"sources of kind `{source.kind.value}` can't be heard yet", where=source.name)
 
 
 def _chunk_ms(config: Config, realtime: bool) -> int:

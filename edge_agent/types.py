@@ -60,10 +60,22 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Audio that was not heard, and why."""
+    """Audio that was not heard, and why.
+
+    Without a `channel` nothing of the call was heard. With one only that leg is missing: its row of the chunks holds
+    zeros there, and the gap only tells of it.
+    """
 
     start_ms: int
     end_ms: int
+    reason: str
+    channel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last item of a source that knows why its call ended, such as `hung up`."""
+
     reason: str
 
 

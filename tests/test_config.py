@@ -82,7 +82,7 @@ BAD = {
     "wrong in the second table": (
         TWO_SOURCES + 'path = "b"\nkind = "tape"\n',
         9,
-        "`sources[2].kind`: should be 'file' (found 'tape')",
+        "`sources[2].kind`: should be 'file', 'watch', 'device' or 'rtp' (found 'tape')",
         "config show",
     ),
     "wrong deep in a list": (
@@ -94,7 +94,7 @@ BAD = {
     "misspelt, therefore missing": (
         TWO_SOURCES + 'pth = "b"\n',
         8,
-        "unknown setting `sources[2].pth` (and 1 more)",
+        "unknown setting `sources[2].pth`",
         "`path`?",
     ),
     "inline table, unknown key": ("hear = { chunk = 20 }\n", 1, "unknown setting `hear.chunk`", "`chunk_ms`?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
-from edge_agent.event import SCHEMA, Event, audio_gap, call_ended, call_started, new_id, node_event, redact
+from edge_agent.event import (
+    SCHEMA,
+    Event,
+    audio_gap,
+    audio_paused,
+    audio_resumed,
+    call_ended,
+    call_started,
+    new_id,
+    node_event,
+    redact,
+)
 from edge_agent.types import Call, Finding, Gap, Speaker, Step, Versions
 
 FILE = Path(__file__).parent.parent / "docs" / "event.schema.json"
@@ -54,7 +66,9 @@ events = st.one_of(
     st.builds(node_event, names, calls, findings, versions),
     st.builds(call_started, names, calls, versions),
     st.builds(call_ended, names, calls, ms, st.integers(0, 10_000), words, versions),
-    st.builds(audio_gap, names, calls, st.builds(Gap, ms, ms, words), versions),
+    st.builds(audio_gap, names, calls, st.builds(Gap, ms, ms, words, st.none() | st.integers(0, 7)), versions),
+    st.builds(audio_paused, names, calls, ms, words, st.none() | st.floats(0, 4e9), versions),
+    st.builds(audio_resumed, names, calls, ms, ms, versions),
 )
 
 
@@ -100,6 +114,8 @@ def test_the_schema_is_itself_valid_and_names_every_step() -> None:
         "edge.call.started",
         "edge.call.ended",
         "edge.audio.gap",
+        "edge.audio.paused",
+        "edge.audio.resumed",
     } == kinds
 
 
@@ -195,3 +211,21 @@ def test_no_quote_carries_a_telephone_number(before: str, number: str, after: st
     quote = before + number + after
     finding = Finding(Step.RAISED, "objection.price", Speaker.CUSTOMER, quote, 0, 10, 1.0, "rule:x")
     assert number not in node_event("b", call, finding, Versions()).data["quote"]
+
+
+def test_a_recording_heard_twice_has_the_same_ids_and_a_live_call_never() -> None:
+    """What a crash cut short is heard again, maybe with another dictionary; the store must know it again."""
+    finding = Finding(Step.RAISED, "objection.price", Speaker.CUSTOMER, "太贵了", 1000, 2000, 0.9, "rule:a", 3, "c1/1")
+    again = dataclasses.replace(finding, quote="太贵啦", confidence=0.8, by="rule:b")
+    other = dataclasses.replace(finding, start_ms=1001)
+    recorded = Call("c1", "pbx", datetime(2026, 3, 1, 9, tzinfo=UTC), (Speaker.AGENT,), file="a.wav")
+    live = dataclasses.replace(recorded, file=None)
+
+    def made(call: Call, what: Finding) -> str:
+        return node_event("branch", call, what, Versions()).id
+
+    assert made(recorded, finding) == made(recorded, again) != made(recorded, other)
+    assert made(dataclasses.replace(recorded, id="c2"), finding) != made(recorded, finding)
+    assert made(live, finding) != made(live, finding)
+    assert uuid.UUID(made(recorded, finding)).version == 7
+    assert uuid.UUID(made(recorded, finding)).int >> 80 == int(recorded.started_at.timestamp() * 1000) + 2000

@@ -1,17 +1,23 @@
-"""Hear: where audio comes from. A `Source` is one call as it is heard; `FileSource` reads a recording."""
+"""Hear: where audio comes from.
+
+A `Source` is one call as it is heard; `FileSource` reads a recording, `LiveSource` is filled while people talk. An
+`Intake` announces calls: sound devices, a folder of recordings, RTP ports.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.audio.file import FileSource
+from edge_agent.audio.live import LiveSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge_agent.types import Call, Chunk, Gap
+    from edge_agent.errors import EdgeError
+    from edge_agent.types import Call, Chunk, End, Gap
 
-__all__ = ["FileSource", "Source"]
+__all__ = ["FileSource", "Intake", "LiveSource", "Source"]
 
 
 class Source(Protocol):
@@ -21,10 +27,9 @@ class Source(Protocol):
     before it ended, and a `Gap` stands for every stretch that was not heard, so that the timeline of the call is whole.
     Every chunk has one row for each of `call.speakers`.
 
-    What hears many calls (a folder of recordings, an RTP port, a SIPREC server) is no `Source` but an iterable of them:
-    it yields a new `Source` when a call begins and goes on listening, and each is read in a thread of its own. Legs
-    that come and go within a call keep their row: `call.speakers` names every leg the call may have, a leg that is not
-    there is a row of zeros, and only time in which no leg at all was heard is a `Gap`.
+    Legs that come and go within a call keep their row: `call.speakers` names every leg the call may have, and a leg
+    that is not there is a row of zeros. If it should have been there, a `Gap` with its channel tells so, and lies
+    within time that was delivered already. A source that knows why its call ended says so with a last item, `End`.
     """
 
     @property
@@ -35,7 +40,7 @@ class Source(Protocol):
     def live(self) -> bool:
         """Whether the audio comes as it is spoken and is lost if nobody takes it; a file waits."""
 
-    def __iter__(self) -> Iterator[Chunk | Gap]:
+    def __iter__(self) -> Iterator[Chunk | Gap | End]:
         """Deliver the call until it ends, the source is closed, or nothing more can be heard.
 
         Raises:
@@ -44,3 +49,27 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Stop: the iteration ends with what it has. May be called from any thread, and again."""
+
+
+class Intake(Protocol):
+    """What announces calls: sound devices, a folder of recordings, RTP ports; a SIPREC server would be one too.
+
+    Iterating it, once and in one thread, yields a `Source` whenever a call begins, and goes on until `close`. Each
+    source is read in a thread of its own. The other methods may be called from any thread.
+    """
+
+    @property
+    def name(self) -> str:
+        """The source's name in the configuration."""
+
+    def __iter__(self) -> Iterator[Source]:
+        """Announce calls as they begin."""
+
+    def settled(self, call: Call, reason: str, error: EdgeError | None) -> None:
+        """Hear that a call was judged to its end and that all of it is stored; calls of others are passed over."""
+
+    def status(self) -> dict[str, Any]:
+        """Say how it goes, as JSON values: `name`, `kind`, `ok`, `state` in words, and figures of its own."""
+
+    def close(self) -> None:
+        """Announce no more calls and end those that are heard live. Again does nothing."""

@@ -29,6 +29,11 @@ class Resampler:
         self._rate_hz = 0
         self._stream: soxr.ResampleStream | None = None
 
+    @property
+    def due(self) -> int:
+        """Samples at 16 kHz that all that was fed comes to, the part that is still in the filter included."""
+        return round(self._heard_s * SAMPLE_RATE_HZ)
+
     def feed(self, samples: Samples, rate_hz: int) -> Samples:
         """Resample one block; a little of it stays in the filter until more comes or `flush`."""
         flushed = self.flush() if self._stream is not None and rate_hz != self._rate_hz else None

@@ -1,4 +1,4 @@
-"""`run`, `status`, `reload`: the appliance at work, and how it does."""
+"""`run`, `status`, `reload`, `pause`, `resume`: the appliance at work, and how it does."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
     app.command()(status)
     app.command()(reload)
+    app.command()(pause)
+    app.command()(resume)
 
 
 def run(
@@ -39,6 +41,59 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
 def reload(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Have the running appliance load dictionary and rules anew."""
     _show(_ask(settings(config), "reload"), as_json)
+
+
+_Call = Annotated[str, typer.Argument(metavar="CALL|all", help="Id of a call (`status` lists them), or all.")]
+
+
+def pause(
+    call: _Call,
+    for_: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="Resume by itself after 90s, 5m, 1h; else with `resume`.")
+    ] = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drop the audio of a call, or of all live calls, while a card number is read out, say; who asked is recorded."""
+    for_s = _seconds(for_) if for_ else None
+    answer = _ask(settings(config), "pause", call=call, by=_person(), for_s=for_s)
+    if as_json:
+        emit(answer)
+        return
+    until = answer["paused"][call]["until"]
+    what = "all live calls are" if call == "all" else f"{call} is"
+    how = f"until {until}" if until else f"until `edge-agent resume {call}`"
+    console().print(f"{what} not heard {how}", markup=False, soft_wrap=True)
+
+
+def resume(call: _Call, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Hear a call, or all calls, again."""
+    answer = _ask(settings(config), "resume", call=call, by=_person())
+    if as_json:
+        emit(answer)
+    else:
+        console().print("all calls are heard" if call == "all" else f"{call} is heard again", markup=False)
+
+
+def _seconds(text: str) -> float:
+    import re
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if not 0 < seconds <= 86_400:
+        raise typer.BadParameter("write a time of up to a day, such as 90s, 5m or 1h", param_hint="--for")
+    return seconds
+
+
+def _person() -> str:
+    """Say who asks, for the record: the person behind sudo, else the user."""
+    import getpass
+    import os
+
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def start_log(config: Config) -> None:
@@ -64,10 +119,10 @@ def start_log(config: Config) -> None:
     logging.basicConfig(level=config.log.level.upper(), handlers=[handler], force=True)
 
 
-def _ask(config: Config, question: str) -> dict[str, Any]:
+def _ask(config: Config, question: str, **details: str | float | None) -> dict[str, Any]:
     from edge_agent import control, paths
 
-    return control.ask(paths.under_state(config.control.socket), question)
+    return control.ask(paths.under_state(config.control.socket), question, **details)
 
 
 def _show(answer: dict[str, Any], as_json: bool) -> None:
@@ -80,7 +135,9 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
     events, uplink, latency = answer["events"], answer["uplink"], answer["latency_ms"]
     rows = {
         "site": f"{answer['site']}, version {answer['version']}, since {answer['started_at']}",
+        **{f"source {source['name']}": _source_line(source) for source in answer["sources"]},
         "calls": ", ".join(call["call_id"] for call in answer["calls"]) or "none",
+        **({"paused": ", ".join(answer["paused"])} if answer["paused"] else {}),
         "utterances": f"{answer['utterances']} heard, {answer['waiting']} waiting",
         "latency": f"p50 {latency['p50']} ms, p95 {latency['p95']} ms" if latency else "no event yet",
         "events": f"{events['stored']} stored, {events['acknowledged']} acknowledged, {events['waiting']} waiting,"
@@ -93,6 +150,10 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     console().print(table)
+
+
+def _source_line(source: dict[str, Any]) -> str:
+    return ("" if source["ok"] else "! ") + f"{source['kind']}: {source['state']}"
 
 
 def _uplink_line(uplink: dict[str, Any] | None) -> str:
