@@ -227,6 +227,22 @@ class Source(Section):
                 raise ValueError(f"{text!r} is not like `96 L16/16000`, `97 L16/44100/2` or `98 PCMU`")
         return value
 
+    @field_validator("pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        fields = re.findall(r"\{(\w*)(?::([^{}]+))?\}", value)
+        if re.search(r"[{}]", re.sub(r"\{(\w*)(?::([^{}]+))?\}", "", value)):
+            raise ValueError("fields stand in braces, such as {customer_id}")
+        names = [name for name, _ in fields if name]
+        for name, form in fields:
+            if name not in ("", "call_id", "customer_id", "started_at") or names.count(name) > 1:
+                raise ValueError(f"`{{{name}}}`: fields are call_id, customer_id, started_at and {{}}, each once")
+            if bool(form) != (name == "started_at"):
+                raise ValueError(
+                    "started_at needs a format, such as {started_at:%Y%m%d-%H%M%S}, and no other field has one"
+                )
+        return value
+
     @field_validator("channels")
     @classmethod
     def _channels(cls, value: tuple[int, ...]) -> tuple[int, ...]:
@@ -240,7 +256,7 @@ class Source(Section):
             raise PydanticCustomError("path_missing", "`path` is missing")
         foreign = [
             name
-            for name, kinds in _OF_KIND.items()
+            for name, kinds in OF_KIND.items()
             if self.kind not in kinds and getattr(self, name) != type(self).model_fields[name].default
         ]
         if foreign:
@@ -261,7 +277,7 @@ class Source(Section):
         return self.lines * (len(self.speakers) if self.legs == "ports" else 1)
 
 
-_OF_KIND: dict[str, tuple[SourceKind, ...]] = {
+OF_KIND: dict[str, tuple[SourceKind, ...]] = {
     "path": (SourceKind.FILE, SourceKind.WATCH),
     "realtime": (SourceKind.FILE,),
     **dict.fromkeys(("pattern", "settle_s", "sidecar_wait_s", "poll_s", "at_once", "quarantine"), (SourceKind.WATCH,)),
@@ -523,7 +539,7 @@ def _unit(info: FieldInfo) -> str:
 def _rows(model: type[Section], section: Section | None) -> list[str]:
     rows = []
     for name, info in model.model_fields.items():
-        if isinstance(section, Source) and section.kind not in _OF_KIND.get(name, (section.kind,)):
+        if isinstance(section, Source) and section.kind not in OF_KIND.get(name, (section.kind,)):
             continue
         default = None if info.is_required() else info.get_default()
         value = getattr(section, name) if section is not None else default

@@ -161,6 +161,23 @@ def open_intake(config: Config, source: Source, *, once: bool = False) -> Intake
                 senders=source.senders,
                 customer_id=source.customer_id or None,
             )
+        case SourceKind.WATCH:
+            from edge_agent.audio.folder import FolderIntake
+
+            return FolderIntake(
+                source.name,
+                Path(source.path),
+                paths.under_state(f"heard-{source.name}.jsonl"),
+                speakers=source.speakers,
+                pattern=source.pattern,
+                settle_s=source.settle_s,
+                sidecar_wait_s=source.sidecar_wait_s,
+                poll_s=source.poll_s,
+                at_once=source.at_once,
+                quarantine=source.quarantine,
+                chunk_ms=_chunk_ms(config, False),
+                once=once,
+            )
         case _:
             raise ConfigError(f"sources of kind `{source.kind.value}` can't be heard yet", where=source.name)
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from edge_agent.config import Config, Section, Source, load, settings, to_toml
+from edge_agent.config import OF_KIND, Config, Section, Source, SourceKind, load, settings, to_toml
 from edge_agent.errors import ConfigError
 from edge_agent.types import Speaker
 
@@ -181,7 +181,7 @@ def test_the_printed_example_of_a_source_works_once_it_is_uncommented(tmp_path: 
     before, mark, after = to_toml().partition("# [[sources]]")
     example, rest = after.split("\n\n", 1)
     lines = [line.removeprefix("# ") if " = " in line else line for line in example.split("\n")]
-    text = before + mark.removeprefix("# ") + "\n".join(lines).replace("…", '"a.flac"') + "\n\n" + rest
+    text = before + mark.removeprefix("# ") + "\n".join(lines).replace('path = ""', 'path = "a.flac"') + "\n\n" + rest
     assert load(write(tmp_path, text)) == Config(sources=(Source(path="a.flac"),))
 
 
@@ -206,7 +206,10 @@ def _limit(info: FieldInfo, name: str) -> Any:
 TEXT = st.text(max_size=24)
 SHAPED = {
     "hub": st.just("") | st.integers(1, 65_535).map("tcp://head.example:{}".format),
-    "bind": st.sampled_from(["tcp://*:*", "tcp://0.0.0.0:7420", "tcp://[::]:1"]),
+    "path": TEXT.filter(bool),
+    "pattern": st.sampled_from(["", "{started_at:%Y%m%d-%H%M%S}_{customer_id}_{}", "通话 {call_id}"]),
+    "payloads": st.lists(st.sampled_from(["96 L16/16000", "97 L16/44100/2", "98 PCMU"]), max_size=3).map(tuple),
+    "port": st.integers(1, 5000).map(lambda half: 2 * half),
     "hub_key": st.just("") | st.text(min_size=40, max_size=40),
 }
 IN_ORDER = [("release", "threshold"), ("retry_min_s", "retry_max_s"), ("heartbeat_s", "dead_after_s")]
@@ -216,6 +219,8 @@ def _value(name: str, info: FieldInfo) -> st.SearchStrategy[Any]:
     annotation: Any = info.annotation
     if name in SHAPED:
         return SHAPED[name]
+    if name == "bind" and info.default.startswith("tcp"):
+        return st.sampled_from(["tcp://*:*", "tcp://0.0.0.0:7420", "tcp://[::]:1"])
     if get_origin(annotation) is tuple:
         inner = get_args(annotation)[0]
         items = st.sampled_from(inner) if issubclass(inner, StrEnum) else TEXT
@@ -248,13 +253,33 @@ def _in_order(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _of_its_kind(values: dict[str, Any]) -> dict[str, Any]:
+    """Make a source of any values one that its kind allows."""
+    kind = values["kind"]
+    values = {name: value for name, value in values.items() if kind in OF_KIND.get(name, (kind,))}
+    if kind == SourceKind.RTP:
+        values["speakers"] = values["speakers"][:2]
+    if kind == SourceKind.DEVICE:
+        values["channels"] = tuple(range(len(values["speakers"]), 0, -1))
+        if len(values["speakers"]) == 2 and values["second_device"]:
+            values["channels"] = ()
+        else:
+            values["second_device"] = ""
+    return values
+
+
 def _section(model: type[Section]) -> st.SearchStrategy[Section]:
-    fields = {name: _value(name, info) for name, info in model.model_fields.items()}
-    return st.fixed_dictionaries(fields).map(_in_order).map(model.model_validate)
+    fields = {
+        name: _value(name, info) for name, info in model.model_fields.items() if (model, name) != (Source, "channels")
+    }
+    made = st.fixed_dictionaries(fields).map(_in_order)
+    return (made.map(_of_its_kind) if model is Source else made).map(model.model_validate)
 
 
 def configs() -> st.SearchStrategy[Config]:
-    sections: dict[str, st.SearchStrategy[Any]] = {"sources": st.lists(_section(Source), max_size=3).map(tuple)}
+    sections: dict[str, st.SearchStrategy[Any]] = {
+        "sources": st.lists(_section(Source), max_size=3, unique_by=lambda one: one.name).map(tuple)  # type: ignore[attr-defined]
+    }
     for table, info in Config.model_fields.items():
         if table != "sources":
             assert isinstance(info.annotation, type)

@@ -71,7 +71,7 @@ class FileSource:
                 remedy="keep the channels that are needed: ffmpeg -i FILE -af 'pan=stereo|c0=c0|c1=c1' NEW.flac",
             )
         self.call = Call(
-            id=call_id or f"{_slug(path.stem)}-{secrets.token_hex(4)}",
+            id=call_id or f"{slug(path.stem)}-{secrets.token_hex(4)}",
             source=name,
             started_at=started_at or datetime.now(UTC),
             speakers=_assign(channels, speakers),
@@ -149,6 +149,6 @@ def _assign(channels: int, speakers: Sequence[Speaker]) -> tuple[Speaker, ...]:
     return named + (Speaker.UNKNOWN,) * (channels - len(named))
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """Return a name fit for an id: letters of any script, digits, dot, dash and underscore, 48 at most."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:48] or "call"
