@@ -191,7 +191,7 @@ def test_a_pause_of_the_sender_is_silence_but_no_gap() -> None:
     heard = play(line(), paced(first) + paced(second, 4.0))
     assert not heard.gaps
     level = np.abs(heard.samples[0])
-    assert not level[17_000:63_000].any()
+    assert level[17_000:63_000].max() < 1e-4
     assert level[64_000:].max() > 0.1
     expected = at_16k(speech(1, seed=2))
     assert np.allclose(heard.samples[0][64_400 : 64_000 + 15_000], expected[400:15_000], atol=1e-4)
