@@ -1,18 +1,19 @@
 """Matching: every rule against one stretch of talk, sentence by sentence.
 
 Most phrases are not looked for at all: an index from pairs of characters to phrases tells which could stand in a
-sentence, and only those are tried. The same index exists over sounds.
+text, and only those are tried. The same index exists over sounds; regular expressions without characters to go by are
+asked for together, as one RE2 set.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.nodes.guard import GUARDS
-from edge_agent.nodes.phrase import SENTENCE_ENDS, Pattern, Phrase, sound
+from edge_agent.nodes.phrase import SENTENCE_ENDS, Pattern, Phrase, Term, keys_of, options_of_re2, plain_sound
 from edge_agent.types import Speaker, TermHit
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ _SENTENCE = re.compile(rf"[^{SENTENCE_ENDS}]{{1,200}}[{SENTENCE_ENDS}]*|[{SENTEN
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a rule may ask about around the words: the other party's last turn, the talk so far, terms."""
+    """What a rule may ask about around the words.
+
+    `before` is the other party's last turn, `talk_ms` the talk so far; `terms` are those of the text, with their spans
+    in it.
+    """
 
     before: str = ""
     talk_ms: int = 0
@@ -36,10 +41,21 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """What lost: another reading of the words, `none` where they may mean nothing."""
+
+    node: str
+    by: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """What holds in a text: what it raises, by which rule or classifier, on which half-open span, how surely.
 
-    `common` says that it comes from a rule of the common set, which the classifier may overrule.
+    `sentence` is where the quoted sentence begins in the text. `common` says that the hit comes from a rule of the
+    common set, which the classifier may overrule; `version` is that of the rule or the classifier; `alternative` is
+    the reading that lost.
     """
 
     raises: str
@@ -50,110 +66,182 @@ class Hit:
     confidence: float
     severity: str = "info"
     common: bool = False
+    sentence: int = 0
+    version: str = ""
+    alternative: Alternative | None = None
+
+    @property
+    def rule(self) -> str:
+        """The rule's id, or the classifier's version."""
+        return self.by.partition(":")[2]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where in the quote the words stand: half-open, in characters, within the quote."""
+        start = min(max(0, self.start - self.sentence), len(self.quote))
+        return start, min(max(start, self.end - self.sentence), len(self.quote))
 
 
 class _Index:
-    """Phrases by anchor; those without an anchor are always tried."""
+    """Phrases by the rarest of their keys; those without any are asked for as one set."""
 
     def __init__(self, patterns: Sequence[tuple[Rule, Pattern]]) -> None:
         self._by_key: dict[str, list[int]] = defaultdict(list)
-        self._always: list[int] = []
         self._patterns = patterns
+        self._set: Any = None
+        self._set_numbers: list[int] = []
+        self._always: list[int] = []
         for number, (_, pattern) in enumerate(patterns):
-            for key in pattern.anchors:
+            for key in pattern.keys[0] if pattern.keys else ():
                 self._by_key[key].append(number)
-            if not pattern.anchors:
-                self._always.append(number)
+            if not pattern.keys:
+                (self._set_numbers if pattern.linear else self._always).append(number)
+        if self._set_numbers:
+            self._gather()
+        self.empty = not patterns
+
+    def _gather(self) -> None:
+        import re2
+
+        self._set = re2.Set.SearchSet(options_of_re2())
+        for number in self._set_numbers:
+            self._set.Add(self._patterns[number][1].source)
+        self._set.Compile()
+
+    def idle(self, text: str) -> bool:
+        """Say that nothing can stand in a text, whatever its sentences."""
+        return not (self._always or self._set_numbers) and self._by_key.keys().isdisjoint(keys_of(text))
 
     def candidates(self, text: str) -> Iterator[tuple[Rule, Pattern]]:
-        keys = {*text, *(text[at : at + 2] for at in range(len(text) - 1))}
-        numbers = {number for key in keys & self._by_key.keys() for number in self._by_key[key]}
-        for number in sorted(numbers.union(self._always)):
+        """Yield the patterns that could stand in a sentence."""
+        keys = keys_of(text)
+        if found := keys & self._by_key.keys():
+            for number in sorted({number for key in found for number in self._by_key[key]}):
+                if self._patterns[number][1].possible(keys):
+                    yield self._patterns[number]
+        for number in self._always:
             yield self._patterns[number]
+        if self._set is not None:
+            for place in sorted(self._set.Match(text) or ()):
+                yield self._patterns[self._set_numbers[place]]
 
 
 class Matcher:
-    """All rules, compiled; it holds nothing of a call and may be shared by threads."""
+    """All rules, compiled once, shared by every call; it remembers nothing."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         leading = [(rule, phrase) for rule in rules for phrase in rule.any or rule.all[0]]
-        self._characters = _Index([(rule, phrase.by_characters) for rule, phrase in leading])
-        self._sounds = _Index([(rule, found) for rule, phrase in leading if (found := phrase.by_sound)])
+        spoken = [(rule, phrase) for rule, phrase in leading if not phrase.term]
+        self._terms = [(rule, phrase.term) for rule, phrase in leading if phrase.term]
+        self._characters = _Index([(rule, phrase.by_characters) for rule, phrase in spoken])
+        self._sounds = _Index([(rule, found) for rule, phrase in spoken if (found := phrase.by_sound)])
 
     def hits(self, text: str, speaker: Speaker, context: Context) -> list[Hit]:
-        """Return the best hit of every rule that holds in `text`, in the order of the words."""
-        best: dict[str, Hit] = {}
+        """Return the best hit of every rule that holds in `text`, in the order of the words.
+
+        Of a rule that counts (`Rule.every`), the best hit in each sentence; of a member of a sequence, every hit.
+        """
+        best: dict[Any, Hit] = {}
+        heard = [(text, self._characters, 1.0)]
+        if not self._sounds.empty:
+            heard.append((plain_sound(text), self._sounds, _SOUND_CONFIDENCE))
+        heard = [each for each in heard if not each[1].idle(each[0])]
+        if not heard and not (self._terms and context.terms):
+            return []
         for match in _SENTENCE.finditer(text):
-            sentence, offset = match.group(), match.start()
-            for heard, index, factor in (
-                (sentence, self._characters, 1.0),
-                (sound(sentence), self._sounds, _SOUND_CONFIDENCE),
-            ):
-                for rule, pattern in index.candidates(heard):
-                    if rule.id in best and best[rule.id].confidence >= rule.confidence * factor:
-                        continue
-                    if hit := _try(rule, pattern, heard, sentence, text, speaker, context, factor):
-                        best[rule.id] = _hit(rule, offset, hit, sentence)
+            place = _Place(match.group(), match.start(), text, speaker, context)
+            for words, index, factor in heard:
+                piece = words[match.start() : match.end()]
+                for rule, pattern in index.candidates(piece):
+                    place.look(rule, pattern.spans(piece), factor, best)
+            if self._terms and place.terms:
+                for rule, term in self._terms:
+                    place.look(rule, place.named(term), 1.0, best)
         return sorted(best.values(), key=lambda hit: (hit.start, hit.by))
 
 
-def _hit(rule: Rule, offset: int, found: tuple[int, int, float], sentence: str) -> Hit:
-    start, end, confidence = found
-    return Hit(
-        raises=rule.raises,
-        by=f"rule:{rule.id}",
-        start=offset + start,
-        end=offset + end,
-        quote=sentence.strip(),
-        confidence=confidence,
-        severity=rule.severity,
-        common=rule.common,
-    )
+class _Place:
+    """One sentence of a text, and what is around it."""
 
+    def __init__(self, sentence: str, offset: int, text: str, speaker: Speaker, context: Context) -> None:
+        self._sentence = sentence
+        self._offset = offset
+        self._text = text
+        self._speaker = speaker
+        self._context = context
+        self.terms = tuple(
+            replace(term, at=(term.at[0] - offset, term.at[1] - offset))
+            for term in context.terms
+            if offset <= term.at[0] < offset + len(sentence) or term.at == (0, 0)
+        )
 
-def _try(
-    rule: Rule,
-    pattern: Pattern,
-    heard: str,
-    sentence: str,
-    text: str,
-    speaker: Speaker,
-    context: Context,
-    factor: float,
-) -> tuple[int, int, float] | None:
-    if rule.speaker is not None and speaker not in (rule.speaker, Speaker.UNKNOWN):
-        return None
-    found = next(
-        (
-            match.span()
-            for match in pattern.regex.finditer(heard)
-            if not any(GUARDS[name][1](sentence, *match.span()) for name in rule.unless)
-        ),
-        None,
-    )
-    if found is None or not _around(rule, sentence, text, context):
-        return None
-    confidence = rule.confidence * factor
-    if rule.speaker is not None and speaker is Speaker.UNKNOWN:
-        confidence *= UNKNOWN_CONFIDENCE
-    return *found, confidence
+    def named(self, term: Term) -> Iterator[tuple[int, int]]:
+        """Yield where a term stands."""
+        return (found.at for found in self.terms if term.meets(found.category, found.term))
 
+    def look(self, rule: Rule, spans: Iterator[tuple[int, int]], factor: float, best: dict[Any, Hit]) -> None:
+        """Try a rule whose phrase may stand here, and note its hits under what makes them different."""
+        if rule.speaker is not None and self._speaker not in (rule.speaker, Speaker.UNKNOWN):
+            return
+        confidence = rule.confidence * factor
+        if rule.speaker is not None and self._speaker is Speaker.UNKNOWN:
+            confidence *= UNKNOWN_CONFIDENCE
+        key: Any = (rule.id, self._offset) if rule.every else rule.id
+        if not rule.member and key in best and best[key].confidence >= confidence:
+            return
+        around: bool | None = None
+        for start, end in spans:
+            if any(GUARDS[name][1](self._sentence, start, end) for name in rule.unless):
+                continue
+            if around is None and not (around := self._around(rule)):
+                return
+            if rule.member:
+                key = (rule.id, self._offset + start)
+                if key in best and best[key].confidence >= confidence:
+                    continue
+            best[key] = self._hit(rule, start, end, confidence)
+            if not rule.member:
+                return
 
-def _around(rule: Rule, sentence: str, text: str, context: Context) -> bool:
-    """Say whether what stands around the phrase is as the rule wants it."""
-    if rule.within_first_s is not None and context.talk_ms > rule.within_first_s * 1000:
-        return False
-    if rule.term and all(term.category != rule.term for term in context.terms):
-        return False
-    return (
-        all(stands(group, sentence) for group in rule.all)
-        and not stands(rule.none, sentence)
-        and not stands(rule.none_in_turn, text)
-        and (not rule.after or stands(rule.after, context.before))
-        and not stands(rule.not_after, context.before)
-    )
+    def _hit(self, rule: Rule, start: int, end: int, confidence: float) -> Hit:
+        blanks = len(self._sentence) - len(self._sentence.lstrip())
+        return Hit(
+            raises=rule.raises,
+            by=f"rule:{rule.id}",
+            start=self._offset + start,
+            end=self._offset + end,
+            quote=self._sentence.strip(),
+            confidence=confidence,
+            severity=rule.severity,
+            common=rule.common,
+            sentence=self._offset + blanks,
+            version=rule.version,
+        )
+
+    def _around(self, rule: Rule) -> bool:
+        """Say whether what stands around the phrase is as the rule wants it."""
+        context = self._context
+        if rule.within_first_s is not None and context.talk_ms > rule.within_first_s * 1000:
+            return False
+        if rule.term and not any(term.category in rule.term or term.term in rule.term for term in context.terms):
+            return False
+        return (
+            all(self._stands(group) for group in rule.all)
+            and not self._stands(rule.none)
+            and not stands(rule.none_in_turn, self._text)
+            and (not rule.after or stands(rule.after, context.before))
+            and not stands(rule.not_after, context.before)
+        )
+
+    def _stands(self, phrases: Sequence[Phrase]) -> bool:
+        return any(
+            next(self.named(phrase.term), None) is not None
+            if phrase.term
+            else phrase.by_characters.stands(self._sentence)
+            for phrase in phrases
+        )
 
 
 def stands(phrases: Sequence[Phrase], text: str) -> bool:
     """Say whether one of the phrases stands in the text."""
-    return any(phrase.by_characters.regex.search(text) for phrase in phrases)
+    return any(phrase.by_characters.stands(text) for phrase in phrases)
