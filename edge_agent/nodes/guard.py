@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from edge_agent.nodes.phrase import CLAUSE_ENDS
 
@@ -58,13 +59,22 @@ _REFUSES = re.compile(
 )
 
 
+_EDGES = str.maketrans(dict.fromkeys(CLAUSE_ENDS, "\n"))
+
+
+@lru_cache(maxsize=256)
+def _edged(text: str) -> str:
+    """Return the text with one and the same character at every end of a clause."""
+    return text.translate(_EDGES)
+
+
 def _clause_start(text: str, at: int) -> int:
-    return max((text.rfind(mark, 0, at) for mark in CLAUSE_ENDS), default=-1) + 1
+    return _edged(text).rfind("\n", 0, at) + 1
 
 
 def _clause_end(text: str, at: int) -> int:
-    ends = [place for mark in CLAUSE_ENDS if (place := text.find(mark, at)) >= 0]
-    return min(ends, default=len(text))
+    end = _edged(text).find("\n", at)
+    return end if end >= 0 else len(text)
 
 
 def _negation(text: str, start: int, end: int) -> bool:

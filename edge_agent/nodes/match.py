@@ -12,8 +12,9 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.automaton import Automaton, Occurrence
 from edge_agent.nodes.guard import GUARDS
-from edge_agent.nodes.phrase import SENTENCE_ENDS, Pattern, Phrase, Term, keys_of, options_of_re2, plain_sound
+from edge_agent.nodes.phrase import SENTENCE_ENDS, Pattern, Phrase, Term, options_of_re2, plain_sound
 from edge_agent.types import Speaker, TermHit
 
 if TYPE_CHECKING:
@@ -83,22 +84,28 @@ class Hit:
 
 
 class _Index:
-    """Phrases by the rarest of their keys; those without any are asked for as one set."""
+    """Phrases by the strings they can't stand without, all looked for in one pass; the rest is asked for as one set."""
 
     def __init__(self, patterns: Sequence[tuple[Rule, Pattern]]) -> None:
-        self._by_key: dict[str, list[int]] = defaultdict(list)
+        self.empty = not patterns
         self._patterns = patterns
+        self._always: list[int] = []
         self._set: Any = None
         self._set_numbers: list[int] = []
-        self._always: list[int] = []
+        strings: dict[str, int] = {}
+        self._by_string: dict[int, list[int]] = defaultdict(list)
+        self._needs: list[tuple[frozenset[int], ...]] = []
         for number, (_, pattern) in enumerate(patterns):
-            for key in pattern.keys[0] if pattern.keys else ():
-                self._by_key[key].append(number)
-            if not pattern.keys:
+            needs = [frozenset(strings.setdefault(one, len(strings)) for one in need) for need in pattern.needs]
+            self._needs.append(tuple(needs[1:]))
+            for string in needs[0] if needs else ():
+                self._by_string[string].append(number)
+            if not needs:
                 (self._set_numbers if pattern.linear else self._always).append(number)
+        self._automaton = Automaton.build(list(strings))
         if self._set_numbers:
             self._gather()
-        self.empty = not patterns
+        self._everywhere = bool(self._always or self._set_numbers)
 
     def _gather(self) -> None:
         import re2
@@ -108,22 +115,28 @@ class _Index:
             self._set.Add(self._patterns[number][1].source)
         self._set.Compile()
 
-    def idle(self, text: str) -> bool:
-        """Say that nothing can stand in a text, whatever its sentences."""
-        return not (self._always or self._set_numbers) and self._by_key.keys().isdisjoint(keys_of(text))
+    def find(self, text: str) -> list[Occurrence]:
+        """Return every occurrence of a string that some phrase needs; none if no phrase can stand in the text."""
+        found = self._automaton.find(text)
+        if self._everywhere or any(which in self._by_string for _, _, which in found):
+            return found or _NOWHERE
+        return []
 
-    def candidates(self, text: str) -> Iterator[tuple[Rule, Pattern]]:
-        """Yield the patterns that could stand in a sentence."""
-        keys = keys_of(text)
-        if found := keys & self._by_key.keys():
-            for number in sorted({number for key in found for number in self._by_key[key]}):
-                if self._patterns[number][1].possible(keys):
+    def candidates(self, text: str, present: set[int]) -> Iterator[tuple[Rule, Pattern]]:
+        """Yield the patterns that could stand in a sentence in which these strings are present."""
+        if found := present & self._by_string.keys():
+            for number in sorted({number for string in found for number in self._by_string[string]}):
+                if all(not need.isdisjoint(present) for need in self._needs[number]):
                     yield self._patterns[number]
         for number in self._always:
             yield self._patterns[number]
         if self._set is not None:
             for place in sorted(self._set.Match(text) or ()):
                 yield self._patterns[self._set_numbers[place]]
+
+
+# What `find` returns where no string is found, but some phrases need none.
+_NOWHERE: list[Occurrence] = [(0, 0, -1)]
 
 
 class Matcher:
@@ -142,17 +155,20 @@ class Matcher:
         Of a rule that counts (`Rule.every`), the best hit in each sentence; of a member of a sequence, every hit.
         """
         best: dict[Any, Hit] = {}
-        heard = [(text, self._characters, 1.0)]
+        heard = [(text, self._characters, self._characters.find(text), 1.0)]
         if not self._sounds.empty:
-            heard.append((plain_sound(text), self._sounds, _SOUND_CONFIDENCE))
-        heard = [each for each in heard if not each[1].idle(each[0])]
+            sounds = plain_sound(text)
+            heard.append((sounds, self._sounds, self._sounds.find(sounds), _SOUND_CONFIDENCE))
+        heard = [each for each in heard if each[2]]
         if not heard and not (self._terms and context.terms):
             return []
         for match in _SENTENCE.finditer(text):
-            place = _Place(match.group(), match.start(), text, speaker, context)
-            for words, index, factor in heard:
-                piece = words[match.start() : match.end()]
-                for rule, pattern in index.candidates(piece):
+            start, end = match.span()
+            place = _Place(match.group(), start, text, speaker, context)
+            for words, index, found, factor in heard:
+                piece = words[start:end]
+                present = {which for begins, ends, which in found if start <= begins and ends <= end}
+                for rule, pattern in index.candidates(piece, present):
                     place.look(rule, pattern.spans(piece), factor, best)
             if self._terms and place.terms:
                 for rule, term in self._terms:

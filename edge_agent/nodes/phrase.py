@@ -344,28 +344,18 @@ def _rank(keys: frozenset[str]) -> tuple[int, int]:
     return min(map(len, keys)), -len(keys)
 
 
-@lru_cache(maxsize=256)
-def keys_of(text: str) -> frozenset[str]:
-    """Return the characters of a text and the pairs of neighbours."""
-    return frozenset((*text, *map(str.__add__, text, text[1:])))
-
-
 @dataclass(frozen=True)
 class Pattern:
     """One spelling of a phrase; compiled when it is first needed.
 
-    `needs` are sets of strings of which a text must hold one each for the phrase to stand in it, the rarest first;
-    `keys` are the pairs of characters (or single ones) they begin with: what is looked up before anything is tried.
+    `needs` are sets of strings of which a text must hold one each for the phrase to stand in it, the rarest first.
+    `literal` is the phrase where it is nothing but these characters.
     """
 
     source: str
     needs: tuple[frozenset[str], ...] = ()
     linear: bool = False
-
-    @cached_property
-    def keys(self) -> tuple[frozenset[str], ...]:
-        """One set for each of `needs`; a text whose `keys_of` miss one of them does not hold the phrase."""
-        return tuple(frozenset(string[:2] for string in need) for need in self.needs)
+    literal: str = ""
 
     @cached_property
     def _search(self) -> Callable[[str, int], Any]:
@@ -376,16 +366,14 @@ class Pattern:
             return found
         return re.compile(self.source).search
 
-    def possible(self, keys: frozenset[str] | set[str]) -> bool:
-        """Say quickly whether the phrase could stand in a text of these keys."""
-        for need in self.keys:  # noqa: SIM110 - a generator takes three times as long, an hour of talk asks 50,000 times
-            if need.isdisjoint(keys):
-                return False
-        return True
-
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the half-open spans where the phrase stands, from left to right."""
         at = 0
+        if self.literal:
+            while (at := text.find(self.literal, at)) >= 0:
+                yield at, at + len(self.literal)
+                at += len(self.literal)
+            return
         while at <= len(text) and (match := self._search(text, at)):
             start, end = match.span()
             if self.linear:  # RE2 has no look-around: the edges of clauses are in the match
@@ -396,7 +384,11 @@ class Pattern:
 
     def stands(self, text: str) -> bool:
         """Say whether the phrase stands in the text."""
-        return self.possible(keys_of(text)) and self._search(text, 0) is not None
+        if self.literal:
+            return self.literal in text
+        if self.needs and not any(string in text for string in self.needs[0]):
+            return False
+        return self._search(text, 0) is not None
 
 
 @dataclass(frozen=True)
@@ -425,6 +417,8 @@ class Phrase:
 
     def _spelt(self, spell: Callable[[str], str]) -> Pattern:
         needs = tuple(frozenset(map(spell, need)) for need in _needs(self.parts))
+        if len(self.parts) == 1 and isinstance(self.parts[0], Literal):
+            return Pattern("", needs, literal=spell(self.parts[0].text))
         if _has_raw(self.parts) or _gaps(self.parts) > _MAX_GAPS:
             return Pattern(_regex(self.parts, spell, _CONSUMED), needs, linear=True)
         return Pattern(_regex(self.parts, spell, {}), needs)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_agent.automaton import Automaton
 from edge_agent.errors import DictionaryError
 from edge_agent.terms import compiled
-from edge_agent.terms.automaton import Automaton
 from edge_agent.terms.compiled import Strings
 from edge_agent.terms.entries import Entries
 from edge_agent.terms.normalise import Normalised, normalise

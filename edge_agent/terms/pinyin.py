@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from edge_agent.automaton import Automaton
 from edge_agent.phonetics import HANZI, canonical
-from edge_agent.terms.automaton import Automaton
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

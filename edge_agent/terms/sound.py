@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from edge_agent.automaton import Automaton
 from edge_agent.phonetics import HANZI
-from edge_agent.terms.automaton import Automaton
 from edge_agent.terms.compiled import ragged
 from edge_agent.terms.normalise import Normalised, normalise
 from edge_agent.terms.pack import Entry, Phonetic

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
-
-    from edge_agent.terms.compiled import Parts
 
 Occurrence = tuple[int, int, int]
 """Start, end (half-open, in characters) and the index of the pattern."""
@@ -56,7 +54,7 @@ class Automaton:
         return cls(machine.find_overlapping, lambda: _DAACHORSE + machine.serialize())
 
     @classmethod
-    def from_parts(cls, parts: Parts, name: str) -> Automaton:
+    def from_parts(cls, parts: Mapping[str, NDArray[Any]], name: str) -> Automaton:
         """Take the automaton that `parts` gave out under a name."""
         return cls.thaw(parts[name].tobytes())
 
