@@ -80,6 +80,24 @@ class Event:
         return cls.from_dict(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Shadowed:
+    """What a judge in shadow would have raised (`gained`) or would not have raised; recorded, never sent.
+
+    `who` is the version of the candidate, or `muted` for what raises nothing because reviewers accepted too little of
+    it.
+    """
+
+    who: str
+    gained: bool
+    event: Event
+
+    @property
+    def node(self) -> str:
+        """The node it is about."""
+        return str(self.event.data["node"])
+
+
 # Numbers that identify a person or an account, written in digits or read out one by one: a run of at least seven, with
 # the blanks and dashes people put between them.
 _DIGITS = "0-9〇零一二三四五六七八九幺两"
@@ -148,7 +166,14 @@ def node_event(site: str, call: Call, finding: Finding, versions: Versions) -> E
         "severity": finding.severity,
         "case": finding.case,
         "customer_id": call.customer_id,
+        "span": list(finding.span) if finding.span else None,
+        "version": finding.version,
+        "alternative": None,
     }
+    if (lost := finding.alternative) is not None:
+        data["alternative"] = {"node": lost.node, "by": lost.by, "confidence": round(lost.confidence, 3)}
+    if finding.calls:
+        data["calls"] = list(finding.calls)
     return _make(site, call, f"node.{finding.step.value}", finding.end_ms, data, versions)
 
 

@@ -155,11 +155,22 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """The reading of the words that lost: a node, or `none`; who spoke for it, and how surely."""
+
+    node: str
+    by: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A moment that matters, with its evidence; it becomes an event.
 
     `case` ties the steps of one objection together. `by` names the rule or the classifier that fired
-    (`rule:<rule id>`). `turn` is None for what no single turn shows (process nodes).
+    (`rule:<rule id>`), `version` is a hash of what that rule or classifier says. `turn` is None for what no single turn
+    shows (process nodes). `span` is the half-open span of characters in the quote that were decisive, None where the
+    quote was judged as a whole. `calls` are the calls that show it, where one does not.
     """
 
     step: Step
@@ -173,6 +184,31 @@ class Finding:
     turn: int | None = None
     case: str | None = None
     severity: str = "info"
+    span: tuple[int, int] | None = None
+    version: str = ""
+    alternative: Alternative | None = None
+    calls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCase:
+    """An objection that stood open, or was put off, when a call ended; it goes on in the customer's next call."""
+
+    id: str
+    node: str
+    deferred: bool
+    severity: str
+
+
+@dataclass(frozen=True, slots=True)
+class PastCall:
+    """What is remembered of a customer's call: which nodes and signals were noticed in it, and what stayed open."""
+
+    call_id: str
+    customer_id: str
+    started_at: datetime
+    noticed: frozenset[str]
+    cases: tuple[OpenCase, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

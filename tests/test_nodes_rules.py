@@ -62,7 +62,88 @@ WRONG = {
     "a confidence": (GOOD + "    confidence: 2\n", 5, "`confidence` is `2", "from 0 to 1"),
     "a time": (GOOD + "    within_first_s: soon\n", 5, "`within_first_s` is `soon`", "number"),
     "a severity": (GOOD + "    severity: high\n", 5, "`severity` is `high`", "alarm"),
-    "a hundred thousand phrases": (HEAD + "    any:\n" + "      - 太贵\n" * 100_000, 4, "100000 phrases", "split it"),
+    "a possessive repeat": (HEAD + "    any:\n      - /贵*+/\n", 5, "bad repetition operator", "docs/rules.md"),
+    "a repetition without end": (HEAD + "    any:\n      - /贵{1,5000}/\n", 5, "counts to 1000", "docs/rules.md"),
+    "a term with something beside it": (HEAD + "    any: ['{competitor}贵']\n", 4, "stands alone", "docs/rules.md"),
+    "a term of the turn before": (
+        GOOD + "    after: ['{competitor}']\n",
+        5,
+        "can't ask for a term",
+        "near or sequence",
+    ),
+    "an unknown list as a reason": (GOOD + "    unless: [<说笑>]\n", 5, "no list named “说笑”", "docs/rules.md"),
+    "near without a distance": (HEAD + "    near: [[贵], [高]]\n", 4, "how near", "within_chars: 10"),
+    "near of one": (HEAD + "    near: [[贵]]\n    within_s: 5\n", 4, "two members", "for each"),
+    "near beside any": (
+        GOOD + "    near: [[贵], [高]]\n    within_s: 5\n",
+        5,
+        "together with any",
+        "under `near` alone",
+    ),
+    "a distance without near": (
+        GOOD + "    within_chars: 5\n",
+        5,
+        "without anything it holds for",
+        "`near` or `sequence`",
+    ),
+    "two distances": (HEAD + "    near: [[贵], [高]]\n    within_s: 5\n    within_chars: 5\n", 5, "both", "keep one"),
+    "a sequence of words": (HEAD + "    sequence: [贵, 高]\n", 4, "must be a table", "who:"),
+    "a member with another word": (HEAD + "    sequence: [[贵], {all: [高]}]\n", 4, "unknown word `all`", "`any:`"),
+    "a member that nobody says": (
+        HEAD + "    sequence: [[贵], {who: boss, any: [高]}]\n",
+        4,
+        "`boss`",
+        "agent, customer",
+    ),
+    "a member of nothing": (HEAD + "    sequence: [[贵], {who: agent}]\n", 4, "without a phrase", "at least one"),
+    "half a time": (GOOD + "    nth: 1.5\n", 5, "`nth` is `1.5`", "whole number"),
+    "a weight of two": (GOOD + "    weight: 2\n", 5, "`weight` is `2", "from 0.01 to 1"),
+    "once maybe": (GOOD + "    once: maybe\n", 5, "`once` is `maybe`", "true or false"),
+    "no deadline": (GOOD + "    absent: {any: [便宜]}\n", 5, "without a deadline", "within_s: 60"),
+    "absent that is no table": (GOOD + "    absent: [便宜]\n", 5, "must be a table", "any:"),
+    "a signal that comes too late": (
+        "rules:\n  - id: a\n    signal: answer\n    any: [贵]\n    within_last_s: 60\n",
+        3,
+        "too late",
+        "`node:`",
+    ),
+    "across calls without across": ("rules:\n  - id: a\n    node: customer.x\n", 3, "across calls only", "`across:`"),
+    "across with phrases": (
+        "rules:\n  - id: a\n    node: customer.x\n    across: {calls: 3, with: [quote]}\n    any: [贵]\n",
+        5,
+        "`any` beside `across`",
+        "has id, name, node",
+    ),
+    "across with a node of a sentence": (
+        HEAD + "    across: {calls: 3, with: [quote]}\n",
+        3,
+        "across calls",
+        "customer.",
+    ),
+    "across without a number": (
+        "rules:\n  - id: a\n    node: customer.x\n    across: {with: [quote]}\n",
+        4,
+        "without `calls`",
+        "calls: 3",
+    ),
+    "across with a word nobody knows": (
+        "rules:\n  - id: a\n    node: customer.x\n    across: {calls: 3, with: [quota]}\n",
+        4,
+        "`quota`",
+        "`quote`",
+    ),
+    "a list of a hundred thousand phrases": (
+        "lists:\n  甲:\n" + "    - 太贵\n" * 100_000,
+        2,
+        "100000 phrases",
+        "{that category}",
+    ),
+    "a hundred thousand phrases": (
+        HEAD + "    any:\n" + "      - 太贵\n" * 100_000,
+        4,
+        "100000 phrases",
+        "dictionary pack",
+    ),
 }
 
 
@@ -153,3 +234,39 @@ def test_a_guard_refuses_the_one_sentence_and_not_the_other(tmp_path: Path, guar
     refused, held = GUARDED[guard]
     assert rules.matcher.hits(refused, Speaker.AGENT, Context()) == []
     assert len(rules.matcher.hits(held, Speaker.AGENT, Context())) == 1
+
+
+def test_an_expression_that_stalls_other_engines_takes_no_time(tmp_path: Path) -> None:
+    rules = _rules(tmp_path, HEAD + "    any:\n      - /^(a+)+贵$/\n      - <甲>贵\nlists:\n  甲: [/(b+)+/]\n")
+    heard = "a" * 150 + "。" + "b" * 150
+    assert rules.matcher.hits(heard, Speaker.CUSTOMER, Context()) == []
+    (hit,) = rules.matcher.hits("嗯，" + "b" * 60 + "贵。", Speaker.CUSTOMER, Context())
+    assert hit.span == (2, 63)
+
+
+def test_a_phrase_of_many_gaps_takes_no_time(tmp_path: Path) -> None:
+    rules = _rules(tmp_path, HEAD + "    any: [甲……甲……甲……甲……甲……甲……贵]\n")
+    assert rules.matcher.hits("甲" * 199, Speaker.CUSTOMER, Context()) == []
+    assert len(rules.matcher.hits("甲乙" * 7 + "贵", Speaker.CUSTOMER, Context())) == 1
+
+
+def test_edges_are_no_part_of_what_is_found(tmp_path: Path) -> None:
+    rules = _rules(tmp_path, HEAD + "    any: [^<甲>$]\nlists:\n  甲:\n    - /[贵高]+/\n")
+    hits = [
+        rules.matcher.hits(text, Speaker.CUSTOMER, Context()) for text in ("嗯，贵，真的。", "贵，嗯。", "嗯，真贵。")
+    ]
+    assert [[hit.span for hit in found] for found in hits] == [[(2, 3)], [(0, 1)], []]
+
+
+def test_what_a_rule_says_is_its_version(tmp_path: Path) -> None:
+    texts = (GOOD, "# 注\n" + GOOD, GOOD + "    severity: alarm\n", "lists:\n  甲: [乙]\n" + GOOD)
+    versions = [_rules(tmp_path, text).rules[0].version for text in texts]
+    assert versions[0] == versions[1]
+    assert len(set(versions)) == 3
+
+
+def test_twenty_thousand_phrases_are_read_and_found(tmp_path: Path) -> None:
+    phrases = [f"甲{number:05}乙" for number in range(20_000)]
+    rules = _rules(tmp_path, "lists:\n  全: [" + ", ".join(phrases) + "]\n" + HEAD + "    any: [<全>]\n")
+    (hit,) = rules.matcher.hits("嗯，甲19999乙。", Speaker.CUSTOMER, Context())
+    assert hit.quote == "嗯，甲19999乙。"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge_agent import paths
-from edge_agent.terms import Decoy, Dictionary, Pack, Phonetic, Term, compiled
 from edge_agent.automaton import Automaton
+from edge_agent.terms import Decoy, Dictionary, Pack, Phonetic, Term, compiled
 from edge_agent.terms.pinyin import Syllable
 
 if TYPE_CHECKING:

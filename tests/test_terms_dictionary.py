@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edge_agent.automaton import Automaton
 from edge_agent.errors import DictionaryError
 from edge_agent.phonetics import syllables
 from edge_agent.terms import Decoy, Dictionary, Pack, Phonetic, Recognition, Term
-from edge_agent.automaton import Automaton
 from edge_agent.terms.normalise import normalise
 from edge_agent.terms.pinyin import Syllable, symbols
 from tests.test_terms_pack import write

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edge_agent.types import Finding, Speaker, Step
+from edge_agent.types import Alternative, Finding, OpenCase, Speaker, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 AUTHORITY = "objection.authority"
 BUDGET = "objection.budget"
@@ -31,6 +31,9 @@ class Evidence:
     confidence: float
     by: str
     severity: str = "info"
+    span: tuple[int, int] | None = None
+    version: str = ""
+    alternative: Alternative | None = None
 
     def finding(self, step: Step, node: str, *, case: str | None = None, severity: str | None = None) -> Finding:
         """Make the finding that this is the evidence of."""
@@ -46,6 +49,9 @@ class Evidence:
             turn=self.turn,
             case=case,
             severity=severity or self.severity,
+            span=self.span,
+            version=self.version,
+            alternative=self.alternative,
         )
 
 
@@ -70,10 +76,15 @@ class Case:
 
 
 class Cases:
-    """The objections of one call. `answer_within_ms` counts from the end of the objection to the answer's start."""
+    """The objections of one call. `answer_within_ms` counts from the end of the objection to the answer's start.
 
-    def __init__(self, call_id: str, answer_within_ms: int) -> None:
+    What the customer's last call left open is `carried`: it sleeps until the customer raises it again, and goes on then
+    under the id it had.
+    """
+
+    def __init__(self, call_id: str, answer_within_ms: int, carried: Iterable[OpenCase] = ()) -> None:
         self._call_id = call_id
+        self._carried = {case.node: case for case in carried}
         self._answer_within_ms = answer_within_ms
         self._cases: dict[str, Case] = {}
 
@@ -89,7 +100,10 @@ class Cases:
     def raise_(self, node: str, evidence: Evidence) -> Finding:
         """Note that the customer raises an objection, for the first time or again."""
         case = self._cases.get(node)
-        if case is None:
+        if case is None and (carried := self._carried.get(node)):
+            case = self._cases[node] = Case(carried.id, node, evidence, evidence)
+            step = Step.REOPENED if carried.deferred else Step.REPEATED
+        elif case is None:
             case = self._cases[node] = Case(f"{self._call_id}/{node}/1", node, evidence, evidence)
             step = Step.RAISED
         else:
@@ -168,3 +182,9 @@ class Cases:
     def end(self) -> list[Finding]:
         """Name every case that is neither closed nor put off."""
         return [case.finding(Step.UNRESOLVED, case.last) for case in self if case.open and not case.deferred]
+
+    def left(self) -> tuple[OpenCase, ...]:
+        """Return what goes on in the customer's next call: what is open or put off here, and what still sleeps."""
+        sleeping = [case for node, case in self._carried.items() if node not in self._cases]
+        here = [OpenCase(case.id, case.node, case.deferred, case.first.severity) for case in self if case.open]
+        return (*sleeping, *here)

@@ -84,4 +84,5 @@ SIGNALS: dict[str, str] = {
     "step": "约定下一步",
     "notice": "录音告知",
     "discovery": "需求探询",
+    "quote": "报出价格或发出报价单",
 }

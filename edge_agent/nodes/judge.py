@@ -5,7 +5,8 @@ It knows no clock: every time is the call's own, so a replay gives what the live
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edge_agent.nodes.cases import TIMING, Cases, Evidence
@@ -14,10 +15,11 @@ from edge_agent.nodes.classifier import DOUBT, STAY, SURE
 from edge_agent.nodes.match import UNKNOWN_CONFIDENCE, Context, Hit
 from edge_agent.nodes.phrase import SENTENCE_ENDS
 from edge_agent.nodes.process import Process
-from edge_agent.types import Finding, Speaker, Step, Transcript
+from edge_agent.nodes.watch import Held, Stretch, Watch
+from edge_agent.types import Alternative, Finding, OpenCase, Speaker, Step, TermHit, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from edge_agent.nodes.classifier import Classifier
     from edge_agent.nodes.rules import Rules
@@ -48,6 +50,7 @@ class _Turn:
     text: str = ""
     raised: dict[str, int] = field(default_factory=dict)
     signals: dict[str, tuple[int, Evidence]] = field(default_factory=dict)
+    terms: list[TermHit] = field(default_factory=list)
 
     def note(self, signal: str, at: int, evidence: Evidence) -> None:
         """Keep the first place where a signal was given."""
@@ -60,10 +63,26 @@ class _Turn:
 
 
 class CallJudge:
-    """State of one call. Feed it every transcript in order of time, then `end` it once."""
+    """State of one call. Feed it every transcript in order of time, then `end` it once.
 
-    def __init__(self, rules: Rules, limits: Limits | None = None, classifier: Classifier | None = None) -> None:
+    `carried` are the objections that the customer's last call left open. What is `muted` (`rule:<id>`, or
+    `classifier:<node>`) raises nothing. `noticed` names, once the call is over, every node and signal it had.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        limits: Limits | None = None,
+        classifier: Classifier | None = None,
+        *,
+        carried: Iterable[OpenCase] = (),
+        muted: frozenset[str] = frozenset(),
+    ) -> None:
         self._matcher = rules.matcher
+        self._watch = Watch(rules)
+        self._carried = tuple(carried)
+        self._muted = muted
+        self.noticed: set[str] = set()
         self._classifier = classifier
         self._limits = limits or Limits()
         self._cases: Cases | None = None
@@ -76,16 +95,22 @@ class CallJudge:
         if not transcript.text.strip():
             return []
         if self._cases is None:
-            self._cases = Cases(transcript.call_id, self._limits.answer_within_ms)
-        turn, findings = self._turn, []
+            self._cases = Cases(transcript.call_id, self._limits.answer_within_ms, self._carried)
+        findings = self._due(transcript.start_ms)
+        turn = self._turn
         if turn is None or (turn.number, turn.speaker) != (transcript.turn, transcript.speaker):
             findings += self._close_turn()
             turn = self._turn = _Turn(transcript.turn, transcript.speaker)
         tail = turn.tail()
         offset = len(turn.text) - len(tail)
         window = tail + transcript.text
-        context = Context(self._before(turn.speaker), self._process.talk_ms, transcript.terms)
-        hits = self._weigh(turn, window, context, self._matcher.hits(window, turn.speaker, context))
+        said = len(turn.text)
+        turn.terms += (_moved(term, said) for term in transcript.terms)
+        terms = tuple(_moved(term, -offset) for term in turn.terms if term.at[0] >= offset)
+        context = Context(self._before(turn.speaker), self._process.talk_ms, terms)
+        stretch = Stretch(transcript, offset, said, self._process.talk_ms)
+        hits = self._watch.hear(self._matcher.hits(window, turn.speaker, context), stretch)
+        hits = self._weigh(turn, window, context, hits)
         turn.text += transcript.text
         findings += self._nodes(turn, transcript, hits, offset)
         findings += self._signals(turn, transcript, hits, offset)
@@ -94,14 +119,47 @@ class CallJudge:
 
     def end(self, end_ms: int) -> list[Finding]:
         """End the call: what is left open, and what was never said."""
-        findings = self._close_turn()
+        findings = self._due(math.inf, end_ms) + self._close_turn()
         self._turn = None
+        for held in self._watch.late(self._process.talk_ms):
+            findings += self._late(held, None)
         if self._cases is not None:
             findings += self._cases.end()
         return findings + self._process.end(end_ms)
 
+    def left(self) -> tuple[OpenCase, ...]:
+        """Return the objections that go on in the customer's next call."""
+        return self._cases.left() if self._cases is not None else self._carried
+
+    def _due(self, now_ms: float, end_ms: float = math.inf) -> list[Finding]:
+        """Raise what was not said before its deadline."""
+        out: list[Finding] = []
+        for held in self._watch.due(now_ms):
+            out += self._late(held, round(min(held.due_ms, end_ms)))
+        return out
+
+    def _late(self, held: Held, end_ms: int | None) -> list[Finding]:
+        """Raise a node that showed only after its words; the event's time is when it showed."""
+        node, said = held.hit.raises, held.transcript
+        if held.hit.by in self._muted:
+            return []
+        if said is None:
+            speaker = Speaker.UNKNOWN if held.rule.speaker is None else held.rule.speaker
+            evidence = Evidence(speaker, "", 0, end_ms or 0, -1, held.hit.confidence, held.hit.by, held.hit.severity)
+            finding = replace(evidence.finding(Step.RAISED, node), turn=None, version=held.rule.version)
+            self.noticed.add(node)
+            return [finding]
+        evidence = _evidence(said, held.hit)
+        evidence = replace(evidence, end_ms=max(evidence.end_ms, end_ms or 0))
+        self.noticed.add(node)
+        if node.startswith("objection.") and self._cases is not None:
+            return [self._cases.raise_(node, evidence)]
+        return [evidence.finding(Step.RAISED, node)]
+
     def _weigh(self, turn: _Turn, window: str, context: Context, hits: list[Hit]) -> list[Hit]:
         """Let the classifier overrule what it does not believe of the common rules, and add what they did not see."""
+        if self._muted:
+            hits = [hit for hit in hits if hit.by not in self._muted]
         if self._classifier is None:
             return hits
         believed = self._classifier.probabilities(window, context.before, turn.speaker)
@@ -112,12 +170,26 @@ class CallJudge:
             unsure = kind.speaker is not None and turn.speaker is Speaker.UNKNOWN
             if node in raised or (kind.speaker not in (None, turn.speaker) and not unsure):
                 continue
+            if f"classifier:{node}" in self._muted:
+                continue
             # What was raised earlier in the turn stays at a lower probability, lest every word tips it over.
             if probability >= (STAY if node in turn.raised else SURE):
                 confidence = probability * (UNKNOWN_CONFIDENCE if unsure else 1.0)
                 by = f"classifier:{self._classifier.version}"
-                kept.append(Hit(node, by, 0, len(window), quote, confidence, kind.severity))
-        return kept
+                version = self._classifier.version
+                kept.append(Hit(node, by, 0, len(window), quote, confidence, kind.severity, version=version))
+        return [replace(hit, alternative=self._lost(hit, kept, believed)) for hit in kept]
+
+    def _lost(self, hit: Hit, kept: Iterable[Hit], believed: Mapping[str, tuple[float, str]]) -> Alternative | None:
+        """Return the likeliest reading of the words that was not taken: another node, or none at all."""
+        if hit.raises not in CATALOGUE or self._classifier is None:
+            return None
+        raised = {each.raises for each in kept}
+        by = f"classifier:{self._classifier.version}"
+        others = [Alternative(node, by, sure) for node, (sure, _) in believed.items() if node not in raised]
+        if hit.raises in believed:
+            others.append(Alternative("none", by, 1 - believed[hit.raises][0]))
+        return max(others, key=lambda other: other.confidence, default=None)
 
     def _before(self, speaker: Speaker) -> str:
         """The other party's last turn."""
@@ -140,12 +212,14 @@ class CallJudge:
         for node, start in list(turn.raised.items()):
             if start >= offset and node not in best:
                 del turn.raised[node]
+                self.noticed.discard(node)
                 out += self._retracted(node, transcript)
         for node, hit in best.items():
             again = turn.speaker is Speaker.UNKNOWN and offset + hit.start > turn.raised.get(node, -1) + _TAIL
             if node in turn.raised and not again:
                 continue
             turn.raised[node] = offset + hit.start
+            self.noticed.add(node)
             evidence = _evidence(transcript, hit)
             if node in _AGREES:
                 turn.note("accept", turn.raised[node], evidence)
@@ -202,6 +276,7 @@ class CallJudge:
         self._last.pop(turn.speaker, None)
         self._last[turn.speaker] = turn.text
         said = {signal: evidence for signal, (_, evidence) in turn.signals.items()}
+        self.noticed.update(said)
         refuses = "refuse" in said and "accept" not in said
         self._process.turn_ends(turn.speaker, turn.number, proposes="step" in said, refuses=refuses)
         if turn.speaker is Speaker.AGENT:
@@ -229,7 +304,14 @@ def _evidence(transcript: Transcript, hit: Hit) -> Evidence:
         confidence=hit.confidence,
         by=hit.by,
         severity=hit.severity,
+        span=hit.span,
+        version=hit.version,
+        alternative=hit.alternative,
     )
+
+
+def _moved(term: TermHit, by: int) -> TermHit:
+    return replace(term, at=(term.at[0] + by, term.at[1] + by))
 
 
 def _plain(transcript: Transcript, confidence: float, by: str) -> Evidence:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.automaton import Automaton, Occurrence
 from edge_agent.nodes.guard import GUARDS
 from edge_agent.nodes.phrase import SENTENCE_ENDS, Pattern, Phrase, Term, options_of_re2, plain_sound
-from edge_agent.types import Speaker, TermHit
+from edge_agent.types import Alternative, Speaker, TermHit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,15 +39,6 @@ class Context:
     before: str = ""
     talk_ms: int = 0
     terms: tuple[TermHit, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """What lost: another reading of the words, `none` where they may mean nothing."""
-
-    node: str
-    by: str
-    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +68,10 @@ class Hit:
         return self.by.partition(":")[2]
 
     @property
-    def span(self) -> tuple[int, int]:
-        """Where in the quote the words stand: half-open, in characters, within the quote."""
+    def span(self) -> tuple[int, int] | None:
+        """Where in the quote the words stand, half-open; None where it was judged as a whole."""
+        if not self.by.startswith("rule:") or not self.quote:
+            return None
         start = min(max(0, self.start - self.sentence), len(self.quote))
         return start, min(max(start, self.end - self.sentence), len(self.quote))
 
