@@ -350,6 +350,65 @@ class Hub(Section):
         return value if re.fullmatch(r"tcp://[^\s/]+:\*", value) else _address(value)
 
 
+class Delivery(Section):
+    """From the hub into the CRM."""
+
+    url: str = _setting("", "Where the CRM takes events (https://…); empty: nothing is delivered.")
+    secret_file: str = _setting(
+        "webhook.secret", "Secret that signs every request (`hub secret` makes one); relative to the state folder."
+    )
+    authorization_file: str = _setting(
+        "", "File with what goes into the Authorization header, such as `Bearer …`; empty: no such header."
+    )
+    content: Literal["structured", "binary"] = _setting(
+        "structured", "CloudEvents content mode: the whole envelope as body, or `data` alone and the rest as headers."
+    )
+    mapping: str = _setting("", "TOML file that gives the CRM's own names to fields; empty: fields as they are.")
+    types: tuple[str, ...] = _setting(
+        ("edge.*",), "Which events are delivered, by type; * stands for anything.", min_length=1
+    )
+    customers_at_once: int = _setting(
+        4, "Customers served side by side; each gets its events one by one.", unit="customers", ge=1, le=64
+    )
+    timeout_s: float = _setting(10.0, "How long the CRM may take to answer.", unit="s", gt=0, le=300)
+    retry_min_s: float = _setting(1.0, "First pause after a failure (with jitter).", unit="s", gt=0, le=60)
+    retry_max_s: float = _setting(300.0, "Longest pause after failures.", unit="s", gt=0, le=86_400)
+    tries: int = _setting(
+        10,
+        "Failures while other events got through; then an event goes to the dead letters.",
+        unit="tries",
+        ge=1,
+        le=1000,
+    )
+    give_up_h: float = _setting(
+        72.0,
+        "An event that failed for so long goes to the dead letters in any case; 0: never.",
+        unit="h",
+        ge=0,
+        le=8760,
+    )
+    ca_file: str = _setting("", "Certificates (PEM) that the CRM's is checked against; empty: the system's.")
+    proxy: str = _setting("", "HTTP proxy on the way to the CRM; empty: none.")
+    insecure: bool = _setting(False, "Allow plain http:// to another machine.")
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("an address looks like https://crm.example/events")
+        return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Delivery:
+        if self.retry_min_s > self.retry_max_s:
+            raise ValueError("`retry_min_s` must not be above `retry_max_s`")
+        if self.url.startswith("http://") and not self.insecure:
+            host = re.sub(r"^http://([^/]*@)?|:\d+$", "", "/".join(self.url.split("/")[:3]))
+            if host not in ("localhost", "[::1]") and not re.fullmatch(r"127(\.\d+){3}", host):
+                raise ValueError("`url` must begin with https://, for what customers said travels there")
+        return self
+
+
 class Control(Section):
     """The local socket that `edge-agent status` asks."""
 
@@ -376,6 +435,7 @@ class Config(Section):
     sources: tuple[Source, ...] = ()
     uplink: Uplink = Uplink()
     hub: Hub = Hub()
+    delivery: Delivery = Delivery()
     control: Control = Control()
     log: Log = Log()
 

@@ -57,6 +57,41 @@ class DeadLetter:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that waits for the CRM.
+
+    `lane` is what it keeps its order in: the customer, or the call where no customer is known. `blamed` counts failures
+    while other events got through; `first_ms` and `last_ms` are when it was first and last tried (0: never).
+    """
+
+    number: int
+    lane: str
+    customer: str
+    tries: int
+    blamed: int
+    first_ms: int
+    last_ms: int
+    branch: str
+    received_at: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """An event that the CRM did not take, and why."""
+
+    number: int
+    branch: str
+    lane: str
+    id: str
+    type: str
+    received_at: str
+    at: str
+    tries: int
+    reason: str
+
+
 def moment(milliseconds: int) -> str:
     """Write milliseconds since 1970 as RFC 3339 in UTC; such texts sort by time."""
     text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -48,7 +48,25 @@ _MARKS = (
         (SELECT id FROM events WHERE events.stream = streams.stream AND sequence = through), '')""",
 )
 
-STEPS: dict[str, tuple[str, ...]] = {"m001_ledger": _LEDGER, "m002_marks": _MARKS}
+_DELIVERY = (
+    # What waits for the CRM. A lane is a customer (or a call, where none is known); its lowest number goes first.
+    """CREATE TABLE deliveries (
+        number {integer} PRIMARY KEY REFERENCES events, lane TEXT NOT NULL, customer TEXT NOT NULL,
+        tries {integer} NOT NULL DEFAULT 0, blamed {integer} NOT NULL DEFAULT 0, due_ms {integer} NOT NULL DEFAULT 0,
+        first_ms {integer} NOT NULL DEFAULT 0, last_ms {integer} NOT NULL DEFAULT 0) {strict}""",
+    "CREATE INDEX deliveries_lane ON deliveries (lane, number)",
+    """CREATE TABLE undelivered (
+        number {integer} PRIMARY KEY REFERENCES events, lane TEXT NOT NULL, customer TEXT NOT NULL,
+        at TEXT NOT NULL, tries {integer} NOT NULL, reason TEXT NOT NULL) {strict}""",
+    # Whose call it is: some events of a call do not say, and still keep their place among the customer's.
+    """CREATE TABLE customers (
+        stream {integer} NOT NULL REFERENCES streams, subject TEXT NOT NULL, customer TEXT NOT NULL,
+        PRIMARY KEY (stream, subject)) {strict}""",
+    "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, at TEXT NOT NULL) {strict}",
+    "CREATE INDEX events_received ON events (received_at)",
+)
+
+STEPS: dict[str, tuple[str, ...]] = {"m001_ledger": _LEDGER, "m002_marks": _MARKS, "m010_delivery": _DELIVERY}
 
 LITE = {
     "identity": "INTEGER PRIMARY KEY",
