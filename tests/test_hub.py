@@ -326,13 +326,15 @@ def test_commands(cli: Cli, started: Callable[..., subprocess.Popen[str]], keepe
     keeper.keep(events=sent).result()
     with running(keeper, Uplink.model_validate(given)) as uplink:
         assert uplink.drain(20)
-    (row,) = cli.lines("hub", "status", "--json")
+    (row, total) = cli.lines("hub", "status", "--json")
+    assert (total["type"], total["database"], total["events"]) == ("hub.status", "sqlite", 3)
+    assert total["delivery"]["configured"] is False
     assert (row["type"], row["name"], row["key"], row["events"], row["through"]) == ("hub.branch", "b1", branch, 3, 3)
     assert [row["event"] for row in cli.lines("hub", "events", "--json")] == [one.to_dict() for one in sent]
     (row,) = cli.lines("hub", "events", "--json", "--after", "1", "--limit", "1", "--branch", "b1")
     assert (row["type"], row["sequence"], row["branch"]) == ("hub.event", 2, "b1")
     assert "edge.node.raised" in cli.run("hub", "events").stdout
-    assert "b1" in cli.run("hub", "status").stdout
+    assert "b1" in cli.run("hub", "branches").stdout
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     assert "b1 is not allowed" in cli.run("hub", "revoke", branch).stdout

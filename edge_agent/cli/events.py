@@ -155,7 +155,7 @@ def export(
     """Export events as JSON Lines or CSV, oldest first."""
     with _store(config) as store:
         rows = store.events(**_filters(kind, node, call, severity, since, until), limit=limit, newest=True)
-        with _out(output) as out:
+        with writing_to(output) as out:
             if excel or form is Format.CSV:
                 _write_csv(rows, out, mark=excel)
             else:
@@ -259,7 +259,8 @@ def _table(rows: Iterable[StoredEvent]) -> Table:
 
 
 @contextmanager
-def _out(path: Path | None) -> Iterator[TextIO]:
+def writing_to(path: Path | None) -> Iterator[TextIO]:
+    """Open a file for an export, or standard output."""
     if path is None:
         yield sys.stdout
         return

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge_agent.cli import hub_crm
 from edge_agent.cli.out import AsJson, ConfigFile, console, emit, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.config import Config
-    from edge_agent.hub import Ledger
+    from edge_agent.hub import Branch
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the front door."""
     group = typer.Typer(help="Head office's end of the wire; `hub` alone runs it.")
     group.callback(invoke_without_command=True)(bare)
-    for command in (run, allow, revoke, status, events):
+    for command in (run, allow, revoke, status, branches, events):
         group.command()(command)
     group.command("list")(list_allowed)
+    hub_crm.register(group)
     app.add_typer(group, name="hub")
 
 
@@ -35,7 +37,10 @@ def bare(context: typer.Context, config: ConfigFile = None, as_json: AsJson = Fa
 
 
 def run(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Take in the events of every allowed branch until SIGTERM; with --json, print the endpoint once it listens."""
+    """Take in the events of every allowed branch until SIGTERM; with --json, print the endpoint once it listens.
+
+    With `url` in [delivery], they go on into the CRM.
+    """
     import signal
     import threading
 
@@ -49,13 +54,25 @@ def run(config: ConfigFile = None, as_json: AsJson = False) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: stop.set())
 
+    courier = None
+    if given.delivery.url:
+        from edge_agent.hub.courier import Courier
+
+        courier = Courier(given.hub.database, given.delivery)
+
     def ready(endpoint: str) -> None:
+        if courier is not None:
+            courier.start()
         notify.ready()
         if as_json:
             emit({"type": "hub.ready", "endpoint": endpoint})
 
-    serve(given.hub, ready=ready, alive=notify.alive, stop=stop)
-    notify.stopping()
+    try:
+        serve(given.hub, ready=ready, alive=notify.alive, stop=stop)
+    finally:
+        notify.stopping()
+        if courier is not None:
+            courier.stop()
 
 
 def allow(
@@ -93,20 +110,73 @@ def list_allowed(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 
 def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show every branch, how much has come, and how delivery into the CRM goes."""
+    from edge_agent import __version__
+    from edge_agent.hub.deliveries import Deliveries
+
+    given = settings(config)
+    with hub_crm.open_ledger(config) as ledger:
+        rows = ledger.branches()
+        _, total, letters = ledger.totals()
+        queue = Deliveries(ledger.base)
+        waiting, oldest = queue.waiting() if given.delivery.url else (0, "")
+        trouble, since = queue.trouble() if given.delivery.url else ("", "")
+        said: dict[str, Any] = {
+            "type": "hub.status",
+            "version": __version__,
+            "database": ledger.base.kind,
+            "branches": len(rows),
+            "events": total,
+            "dead_letters": letters,
+            "delivery": {
+                "configured": bool(given.delivery.url),
+                "delivered": queue.delivered(),
+                "waiting": waiting,
+                "oldest": oldest or None,
+                "undelivered": len(queue.undelivered()),
+                "trouble": trouble or None,
+                "since": since or None,
+            },
+        }
+    _show(rows, as_json)
+    if as_json:
+        emit(said)
+        return
+    typer.echo(f"\n{total} events in {said['database']}, {letters} dead letters")
+    if given.delivery.url:
+        typer.echo(f"CRM: {queue_line(said['delivery'])}")
+
+
+def queue_line(delivery: dict[str, Any]) -> str:
+    """Say how delivery goes in one line."""
+    line = f"{delivery['delivered']} delivered, {delivery['waiting']} wait"
+    if delivery["oldest"]:
+        line += f" (since {delivery['oldest']})"
+    line += f", {delivery['undelivered']} undelivered"
+    if delivery["trouble"]:
+        line += f"\nnothing is delivered since {delivery['since']}: {delivery['trouble']}"
+    return line
+
+
+def branches(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show every branch that ever came: how far it is, and when it was last heard of."""
+    with hub_crm.open_ledger(config) as ledger:
+        rows = ledger.branches()
+    _show(rows, as_json)
+
+
+def _show(rows: list[Branch], as_json: bool) -> None:
     from rich.table import Table
 
-    with _ledger(settings(config)) as ledger:
-        branches = ledger.branches()
     if as_json:
-        for branch in branches:
+        for branch in rows:
             emit({"type": "hub.branch", **asdict(branch)})
         return
     table = Table("branch", "events", "through", "dead letters", "missing", "last seen", "clock skew", box=None)
-    for branch in branches:
+    for branch in rows:
         counts = (branch.events, branch.through, branch.dead_letters, branch.missing)
         table.add_row(branch.name, *map(str, counts), branch.last_seen, f"{branch.skew_ms} ms")
-    console().print(table if branches else "no branch has come yet")
+    console().print(table if rows else "no branch has come yet")
 
 
 def events(
@@ -117,16 +187,13 @@ def events(
     config: ConfigFile = None,
 ) -> None:
     """List what has come, in the order of receipt."""
-    import json
-
-    with _ledger(settings(config)) as ledger:
+    with hub_crm.open_ledger(config) as ledger:
         for event in ledger.events(branch=branch, after=after, limit=limit):
-            envelope = json.loads(event.body)
+            row = hub_crm.event_json(event)
             if as_json:
-                row = asdict(event)
-                del row["body"]
-                emit({"type": "hub.event", **row, "event": envelope})
+                emit(row)
             else:
+                envelope = row["event"]
                 what = envelope["data"].get("node") or ""
                 typer.echo(
                     f"{event.number}  {event.received_at}  {event.branch}  {envelope['subject']}  "
@@ -138,9 +205,3 @@ def _allow_file(config: Config) -> Path:
     from edge_agent import paths
 
     return paths.under_state(config.hub.allow_file)
-
-
-def _ledger(config: Config) -> Ledger:
-    from edge_agent.hub import Ledger
-
-    return Ledger.open(config.hub.database, readonly=True)

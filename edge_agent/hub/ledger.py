@@ -19,7 +19,7 @@ from edge_agent.hub.rows import Branch, DeadLetter, HubEvent, moment
 from edge_agent.wire import mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edge_agent.hub.base import Base
@@ -261,21 +261,73 @@ class Ledger:
         )
         return [_branch(row) for row in rows]
 
-    def events(self, *, branch: str = "", after: int = 0, limit: int | None = None) -> Iterator[HubEvent]:
-        """Yield events in the order of receipt, with a number above `after`; `branch` is a name or a key."""
+    def events(
+        self,
+        *,
+        branch: str = "",
+        after: int = 0,
+        since: str = "",
+        until: str = "",
+        kind: str = "",
+        limit: int | None = None,
+    ) -> Iterator[HubEvent]:
+        """Yield events in the order of receipt, with a number above `after`.
+
+        `branch` is a name or a key, `kind` a type; they were received from `since` on and before `until` (RFC 3339,
+        UTC). Whatever is empty does not count.
+        """
         left = limit
         end = self.base.settled()
         while left is None or left > 0:
             page = self.base.rows(
                 f"SELECT number, key, name, epoch, sequence, received_at, body FROM events {_SOURCE}"  # noqa: S608
-                " WHERE number > ? AND number <= ? AND (? = '' OR ? IN (name, key)) ORDER BY number LIMIT ?",
-                [after, end, branch, branch, PAGE if left is None else min(PAGE, left)],
+                " WHERE number > ? AND number <= ? AND received_at >= ? AND (? = '' OR received_at < ?)"
+                " AND ? IN ('', type) AND (? = '' OR ? IN (name, key)) ORDER BY number LIMIT ?",
+                [after, end, since, until, until, kind, branch, branch, PAGE if left is None else min(PAGE, left)],
             )
             if not page:
                 return
             yield from (HubEvent(*row) for row in page)
             after = page[-1][0]
             left = None if left is None else left - len(page)
+
+    def totals(self) -> tuple[int, int, int]:
+        """Return how many branches, events and dead letters there are."""
+        ((branches, events, letters),) = self.base.rows(
+            "SELECT (SELECT count(*) FROM branches), (SELECT count(*) FROM events), (SELECT count(*) FROM dead_letters)"
+        )
+        return int(branches), int(events), int(letters)
+
+    def judge_again(self, numbers: Sequence[int] | None, now_ms: int) -> tuple[int, int]:
+        """File dead letters that are events after all (None: all of them); return how many were, and were not."""
+        filed = kept = 0
+        with self.base.transaction():
+            rows = self.base.rows("SELECT number, stream, sequence, body FROM dead_letters ORDER BY number")
+            for number, stream, sequence, body in rows:
+                if numbers is not None and number not in numbers:
+                    continue
+                match judge(bytes(body)):
+                    case Entry() as entry:
+                        self.base.run(
+                            "INSERT INTO events (stream, sequence, id, type, time, subject, received_at, body)"
+                            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                            [
+                                stream,
+                                sequence,
+                                entry.id,
+                                entry.type,
+                                entry.time,
+                                entry.subject,
+                                moment(now_ms),
+                                entry.body,
+                            ],
+                        )
+                        self.base.run("DELETE FROM dead_letters WHERE number = ?", [number])
+                        filed += 1
+                    case reason:
+                        self.base.run("UPDATE dead_letters SET reason = ? WHERE number = ?", [reason, number])
+                        kept += 1
+        return filed, kept
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return everything that was put aside, in the order of receipt."""
