@@ -307,21 +307,10 @@ class Ledger:
                 if numbers is not None and number not in numbers:
                     continue
                 match judge(bytes(body)):
+                    case Entry() as entry if entry.schema not in SCHEMAS:
+                        kept += 1
                     case Entry() as entry:
-                        self.base.run(
-                            "INSERT INTO events (stream, sequence, id, type, time, subject, received_at, body)"
-                            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                            [
-                                stream,
-                                sequence,
-                                entry.id,
-                                entry.type,
-                                entry.time,
-                                entry.subject,
-                                moment(now_ms),
-                                entry.body,
-                            ],
-                        )
+                        self.base.run(f"{_FILE} DO NOTHING", _filed(stream, sequence, entry, moment(now_ms)))
                         self.base.run("DELETE FROM dead_letters WHERE number = ?", [number])
                         filed += 1
                     case reason:
