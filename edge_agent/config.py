@@ -66,10 +66,28 @@ class Hear(Section):
     chunk_ms: int = _setting(20, "Length of the pieces of audio that are passed on.", unit="ms", ge=10, le=500)
     queue_utterances: int = _setting(
         256,
-        "Utterances that may wait for recognition; above it a live source loses audio, which is counted and recorded.",
+        "Utterances that may wait for recognition in memory; above it those of live calls wait on disk, in `spool`.",
         unit="utterances",
         ge=1,
         le=100_000,
+    )
+    behind_ms: int = _setting(
+        300,
+        "Recognition is behind if an utterance of a live call waits so long for the model; the first measure is taken"
+        " then, and one more for each half of it.",
+        unit="ms",
+        ge=50,
+        le=60_000,
+    )
+    spool: str = _setting(
+        "spool", "Folder for utterances that wait on disk; a relative path counts from the state folder."
+    )
+    spool_mib: int = _setting(
+        512,
+        "Utterances that may wait on disk; when it is full, new live calls are refused.",
+        unit="MiB",
+        ge=1,
+        le=1_000_000,
     )
 
 
@@ -82,9 +100,24 @@ class Vad(Section):
     )
     min_speech_ms: int = _setting(160, "Shorter bursts of speech are dropped.", unit="ms", ge=0, le=2000)
     end_silence_ms: int = _setting(450, "Silence that ends an utterance.", unit="ms", ge=100, le=5000)
+    guess_silence_ms: int = _setting(
+        200,
+        "Silence after which an utterance of a live call is recognized already; if speech goes on, that is discarded."
+        " 0: wait for `end_silence_ms`.",
+        unit="ms",
+        ge=0,
+        le=5000,
+    )
     pre_roll_ms: int = _setting(300, "Audio kept from before speech began.", unit="ms", ge=0, le=2000)
     max_utterance_ms: int = _setting(
         8000, "An utterance longer than this is cut at its quietest moment.", unit="ms", ge=2000, le=28_000
+    )
+    overlap_ms: int = _setting(
+        400,
+        "Audio before such a cut that the next utterance hears again; what is written twice is taken out.",
+        unit="ms",
+        ge=0,
+        le=1000,
     )
 
     @model_validator(mode="after")
@@ -98,8 +131,14 @@ class Model(Section):
     """The recognizer."""
 
     path: str = _setting("", "Folder of a CTranslate2 Whisper model; empty: the one that is shipped.")
+    smaller: str = _setting(
+        "", "Folder of a smaller model that stands in while recognition is far behind; empty: none."
+    )
+    workers: int = _setting(
+        0, "Utterances are recognized on so many threads at once; 0: one for each physical core.", ge=0, le=256
+    )
     threads: int = _setting(
-        1, "Threads of the recognizer; more than one pays only for larger models.", unit="threads", ge=1, le=64
+        1, "Threads that each of them uses; more than one pays only for larger models.", unit="threads", ge=1, le=64
     )
     batch: int = _setting(8, "Utterances recognized in one call at most.", unit="utterances", ge=1, le=64)
     gather_ms: int = _setting(

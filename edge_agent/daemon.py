@@ -1,8 +1,8 @@
 """The appliance: opens the rooms, runs the loops, and closes them in order.
 
-Threads and what they own: a listener for each source (its decoder and VAD), `understand` (the model and all
-conversations), `keep` (the database, the only writer), `uplink` (the socket to head office), `control` (the local
-socket). `edge-agent demo` runs this same appliance on a recording.
+Threads and what they own: a listener for each source (its decoder and VAD), a worker for each core (its recognizers),
+`understand` (all conversations), `keep` (the database, the only writer), `uplink` (the socket to head office),
+`control` (the local socket). `edge-agent demo` runs this same appliance on a recording.
 """
 
 from __future__ import annotations
@@ -59,10 +59,17 @@ class Appliance:
         self.failed = threading.Event()
         self.left = 0
         knowledge = rooms.open_knowledge(config)
-        self._engine = rooms.open_engine(config)
+        desks = rooms.open_desks(config)
+        self._model = desks[0].careful.name
         self._pauses = Pauses(paths.under_state(_PAUSES))
         self._intakes: list[Intake] = []
-        self._corridor = Corridor(self._engine, knowledge, rooms.corridor_settings(config), self._pauses)
+        self._corridor = Corridor(
+            desks,
+            knowledge,
+            rooms.corridor_settings(config),
+            pauses=self._pauses,
+            spool=rooms.open_spool(config),
+        )
         self.keeper = Keeper(paths.under_state(config.store.database))
         self._uplink = rooms.open_uplink(config, self.keeper) if config.uplink.hub else None
         self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)
@@ -146,7 +153,12 @@ class Appliance:
             "version": __version__,
             "started_at": self._started_at.isoformat(timespec="seconds"),
             "calls": [
-                {"call_id": call.id, "source": call.source, "started_at": call.started_at.isoformat(timespec="seconds")}
+                {
+                    "call_id": call.id,
+                    "source": call.source,
+                    "started_at": call.started_at.isoformat(timespec="seconds"),
+                    "lag_ms": self._corridor.lag_ms(call),
+                }
                 for call in self._corridor.calls
             ],
             "sources": [intake.status() for intake in self._intakes],
@@ -156,6 +168,7 @@ class Appliance:
             },
             "waiting": self._corridor.waiting,
             "utterances": self._utterances,
+            "recognition": self._corridor.load(),
             "latency_ms": self.latency_ms(),
             "events": {
                 "stored": counts.events,
@@ -164,7 +177,7 @@ class Appliance:
                 "rejected": counts.rejected,
             },
             "uplink": self._uplink.status().to_dict() if self._uplink is not None else None,
-            "model": self._engine.name,
+            "model": self._model,
             "dictionary": dictionary,
             "rules": rules,
             "understanding": not self.failed.is_set(),

@@ -90,3 +90,9 @@ class SetupError(EdgeError):
     """The machine lacks something that the appliance needs; `doctor` tells what."""
 
     exit_code = 12
+
+
+class OverloadError(EdgeError):
+    """A call is not heard because recognition is too far behind."""
+
+    exit_code = 13

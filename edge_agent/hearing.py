@@ -1,8 +1,9 @@
-"""Hear: one thread for each source cuts utterances and puts them through door 1, a bounded queue.
+"""Hear: one thread for each source cuts utterances and puts them through door 1 (`edge_agent.door`).
 
-Anything may stall here; it never blocks the rest. A file waits where the queue is full; a live source can't, so there
-an utterance that does not fit is lost, and recorded as a gap. What is paused is dropped here, before anything listens
-to it, and the timeline goes on.
+Anything may stall here; it never blocks the rest. A file waits where the door is full; a live source can't, so there
+utterances go to the spool, and one that does not fit in there either is lost, and recorded as a gap. An utterance of a
+live call that is probably over is passed on as a guess, so that its text is there when it is over. What is
+paused is dropped here, before anything listens to it, and the timeline goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.errors import EdgeError
 from edge_agent.pausing import Pause, Pauses
@@ -86,6 +87,19 @@ class Closed:
 Item = Opened | Spoken | Missed | Paused | Resumed | Closed
 
 
+class Entrance(Protocol):
+    """Door 1 as a listener sees it."""
+
+    def put(self, item: Item) -> None:
+        """Let an item in; wait while there is no room."""
+
+    def put_nowait(self, item: Item) -> None:
+        """Let an item of a live call in; `queue.Full` says that there is no room, in memory or on disk."""
+
+    def guess(self, spoken: Spoken | None, call_id: str, channel: int) -> None:
+        """Recognize an utterance that is probably over; None takes back what was guessed of this channel."""
+
+
 class Listener:
     """Hears one source to its end, or until `stopping` is set, on a thread of its own."""
 
@@ -93,7 +107,7 @@ class Listener:
         self,
         source: Source,
         endpoint: EndpointSettings,
-        door: queue.Queue[Item],
+        door: Entrance,
         stopping: threading.Event,
         pauses: Pauses | None = None,
     ) -> None:
@@ -170,6 +184,8 @@ class Listener:
                     self._deliveries.add(heard.start + heard.samples.shape[1])
                     for utterance in segmenter.feed(heard):
                         self._pass(self._spoken(utterance))
+                    if self._source.live:
+                        self._guess(segmenter)
         return "stopped" if self._stopping.is_set() else reason
 
     def _drop(self, chunk: Chunk, pause: Pause, segmenter: Segmenter) -> None:
@@ -177,12 +193,19 @@ class Listener:
         if self._paused_from is None:
             for utterance in segmenter.flush():
                 self._pass(self._spoken(utterance))
+            if self._source.live:
+                self._guess(segmenter)
             self._paused_from = chunk.start
             self._pass(Paused(self._source.call, chunk.start // SAMPLES_PER_MS, pause))
         self._missed_until_ms = (chunk.start + chunk.samples.shape[1]) // SAMPLES_PER_MS
 
     def _not_heard(self, until_ms: int) -> Missed:
         return Missed(self._source.call, Gap((self._paused_from or 0) // SAMPLES_PER_MS, until_ms, "paused"))
+
+    def _guess(self, segmenter: Segmenter) -> None:
+        call = self._source.call
+        for channel, utterance in segmenter.guesses().items():
+            self._door.guess(self._spoken(utterance) if utterance else None, call.id, channel)
 
     def _spoken(self, utterance: Utterance) -> Spoken:
         return Spoken(self._source.call, utterance, self._deliveries.at(utterance.end_ms))

@@ -1,43 +1,38 @@
 """The corridor: from sources to events, one direction, with door 1 in the middle.
 
-Every source is heard on a thread of its own (`edge_agent.hearing`). One thread takes the utterances out of the queue,
-has them recognized in batches, judges them in order, and yields an `Outcome` for each. The daemon, the demo and
-`transcribe` all walk through here: what an admin tries offline is what runs live.
+Every source is heard on a thread of its own (`edge_agent.hearing`). Door 1 has the utterances of all calls recognized
+by the workers, and one thread takes them out of it in the order of their calls, judges them, and yields an `Outcome`
+for each. The daemon, the demo and `transcribe` all walk through here: what an admin tries offline is what runs live.
 """
 
 from __future__ import annotations
 
-import queue
+import logging
 import threading
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from edge_agent import event
+from edge_agent.asr.overlap import without_lead
+from edge_agent.asr.workers import Desk, Recognized, Recognizer
+from edge_agent.door import Door
+from edge_agent.errors import OverloadError
 from edge_agent.hearing import Closed, Item, Listener, Missed, Opened, Paused, Reception, Resumed, Spoken
 from edge_agent.pausing import Pauses
 from edge_agent.types import Call, Finding, Hypothesis, Speaker, Transcript, Utterance, Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from edge_agent.asr.spool import Spool
     from edge_agent.audio import Intake, Source
     from edge_agent.event import Event
     from edge_agent.nodes import CallJudge, Classifier, Limits, Rules
     from edge_agent.terms import Dictionary
-    from edge_agent.types import Samples
     from edge_agent.vad import EndpointSettings
 
-
-class Recognizer(Protocol):
-    """What the corridor needs of an engine; only one thread calls it."""
-
-    @property
-    def name(self) -> str:
-        """The model's name and version."""
-
-    def transcribe(self, samples: Sequence[Samples]) -> list[Hypothesis]:
-        """Recognize utterances, each float32 of shape (n,) at 16 kHz; results in the same order."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +62,17 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the corridor works: endpointing, the width of door 1, and how utterances share a batch."""
+    """How the corridor works: endpointing, the width of door 1, and how utterances share a batch.
+
+    Measures are taken when an utterance has waited `behind_ms` for the model (`edge_agent.asr.relief`).
+    """
 
     site: str
     endpoint: EndpointSettings
     queue_utterances: int = 256
     batch: int = 8
     gather_ms: int = 40
+    behind_ms: int = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +95,7 @@ class Conversation:
         self._judge = knowledge.judge()
         self._voice: tuple[int, Speaker] | None = None
         self._turn = -1
+        self._before: dict[int, str] = {}
 
     def hear(
         self, utterance: Utterance, hypothesis: Hypothesis, dictionary: Dictionary
@@ -105,7 +105,11 @@ class Conversation:
         if voice != self._voice:
             self._voice = voice
             self._turn += 1
-        recognition = dictionary.recognise(hypothesis.text)
+        heard = hypothesis.text
+        if utterance.lead_ms:
+            heard = without_lead(self._before.get(utterance.channel, ""), heard)
+        self._before[utterance.channel] = heard
+        recognition = dictionary.recognise(heard)
         transcript = Transcript(
             call_id=self.call.id,
             channel=utterance.channel,
@@ -113,7 +117,7 @@ class Conversation:
             turn=self._turn,
             start_ms=utterance.start_ms,
             end_ms=utterance.end_ms,
-            heard=hypothesis.text,
+            heard=heard,
             text=recognition.text,
             terms=recognition.terms,
             confidence=hypothesis.confidence,
@@ -136,13 +140,31 @@ class Corridor:
     """
 
     def __init__(
-        self, engine: Recognizer, knowledge: Knowledge, settings: Settings, pauses: Pauses | None = None
+        self,
+        engine: Recognizer | Sequence[Desk],
+        knowledge: Knowledge,
+        settings: Settings,
+        pauses: Pauses | None = None,
+        *,
+        spool: Spool | None = None,
     ) -> None:
         self.knowledge = knowledge
         self._pauses = pauses or Pauses()
-        self._engine = engine
+        self.refused = 0
+        """How many calls were not let in."""
+        desks = engine if isinstance(engine, Sequence) else [Desk.of(engine)]
+        self._model = desks[0].careful.name
         self._settings = settings
-        self._door: queue.Queue[Item] = queue.Queue(maxsize=settings.queue_utterances)
+        self._endpoint = _within(settings.endpoint, desks[0].careful.buckets[-1])
+        self._door = Door(
+            desks,
+            width=settings.queue_utterances,
+            batch=settings.batch,
+            gather_s=settings.gather_ms / 1000,
+            behind_s=settings.behind_ms / 1000,
+            spool=spool,
+        )
+        self._spool = spool
         self._listeners: list[Listener] = []
         self._receptions: list[Reception] = []
         self._lock = threading.Lock()
@@ -151,8 +173,14 @@ class Corridor:
         self._stopping = threading.Event()
 
     def attach(self, source: Source) -> None:
-        """Hear a source until it ends or `stop` is called, and close it then."""
-        listener = Listener(source, self._settings.endpoint, self._door, self._stopping, self._pauses)
+        """Hear a source until it ends or `stop` is called, and close it then.
+
+        A live source is refused while memory and spool are full: its call is recorded as ended for that reason.
+        """
+        if source.live and self._door.refusing():
+            self._refuse(source)
+            return
+        listener = Listener(source, self._endpoint, self._door, self._stopping, self._pauses)
         with self._lock:
             listener.start()
             self._listeners.append(listener)
@@ -165,6 +193,18 @@ class Corridor:
         with self._lock:
             reception.start()
             self._receptions.append(reception)
+
+    def _refuse(self, source: Source) -> None:
+        error = OverloadError(
+            "the call is not heard: recognition is behind and the spool is full",
+            where=source.call.source,
+            remedy="`edge-agent status` shows what waits; give the appliance more cores, or a smaller model",
+        )
+        log.error("call %s: %s", source.call.id, error)
+        self.refused += 1
+        source.close()
+        self._door.put(Opened(source.call))
+        self._door.put(Closed(source.call, 0, "refused", error))
 
     def close(self) -> None:
         """Say that no further source will be attached."""
@@ -182,30 +222,60 @@ class Corridor:
     @property
     def waiting(self) -> int:
         """How many items wait behind door 1."""
-        return self._door.qsize()
+        return self._door.waiting
 
     @property
     def calls(self) -> tuple[Call, ...]:
         """The calls that run."""
         return tuple(conversation.call for conversation in list(self._conversations.values()))
 
+    def lag_ms(self, call: Call) -> list[int]:
+        """Return for each channel for how long its oldest utterance has waited since it was said, in ms; 0: none."""
+        return self._door.lag_ms(call.id, len(call.speakers))
+
+    def load(self) -> dict[str, Any]:
+        """Say how recognition keeps up, as JSON values."""
+        counts = self._door.workers.counts
+        return {
+            "step": self._door.workers.step.name.lower(),
+            "workers": self._door.workers.size,
+            "batch": round(counts["utterances"] / counts["calls"], 2) if counts["calls"] else None,
+            "guesses": counts["guesses"],
+            "guesses_right": counts["guesses_right"],
+            "guesses_dropped": counts["guesses_dropped"],
+            "not_believed": counts["not_believed"],
+            "spooled": self._spool.spooled if self._spool else 0,
+            "in_spool": self._spool.waiting if self._spool else 0,
+            "refused_calls": self.refused,
+        }
+
     def outcomes(self) -> Iterator[Outcome]:
-        """Yield what comes of each item, in order, until the corridor is closed and empty.
+        """Yield what comes of each item, in the order of its call, until the corridor is closed and empty.
 
-        Only one thread may run this: it alone touches the model.
+        Only one thread may run this, and once.
         """
-        while items := self._gather():
-            spoken = [item.utterance.samples for item in items if isinstance(item, Spoken)]
-            hypotheses = iter(self._engine.transcribe(spoken) if spoken else ())
-            for item in items:
-                yield self._judge(item, next(hypotheses) if isinstance(item, Spoken) else None)
+        self._door.workers.start()
+        try:
+            while True:
+                # Intakes are asked before listeners, those before the door: one that has ended has handed on already.
+                with self._lock:
+                    self._receptions = [reception for reception in self._receptions if reception.alive]
+                    self._listeners = [listener for listener in self._listeners if listener.alive]
+                    over = self._closing.is_set() and not self._receptions and not self._listeners
+                if taken := self._door.take(0.1):
+                    yield self._judge(*taken)
+                elif over and not self._door.waiting:
+                    return
+        finally:
+            self._door.close()
 
-    def _judge(self, item: Item, hypothesis: Hypothesis | None) -> Outcome:
+    def _judge(self, item: Item, recognized: Recognized | None) -> Outcome:
         knowledge, call, site = self.knowledge, item.call, self._settings.site
         conversation = self._conversations.get(call.id)
         if conversation is None:
             conversation = self._conversations[call.id] = Conversation(call, knowledge)
-        versions = replace(conversation.knowledge.versions(self._engine.name), dictionary=knowledge.dictionary.version)
+        model = recognized.model if recognized else self._model
+        versions = replace(conversation.knowledge.versions(model), dictionary=knowledge.dictionary.version)
         match item:
             case Opened():
                 return Outcome(item, (event.call_started(site, call, versions),))
@@ -217,9 +287,11 @@ class Corridor:
             case Resumed():
                 return Outcome(item, (event.audio_resumed(site, call, item.paused_ms, item.at_ms, versions),))
             case Spoken():
-                if hypothesis is None or not hypothesis.text:
+                if recognized is None or not recognized.hypothesis.text:
                     return Outcome(item)
-                transcript, findings = conversation.hear(item.utterance, hypothesis, knowledge.dictionary)
+                transcript, findings = conversation.hear(item.utterance, recognized.hypothesis, knowledge.dictionary)
+                if not transcript.text:
+                    return Outcome(item)
                 events = tuple(event.node_event(site, call, finding, versions) for finding in findings)
                 return Outcome(item, events, transcript, findings)
             case Closed():
@@ -229,24 +301,8 @@ class Corridor:
                 ended = event.call_ended(site, call, item.end_ms, conversation.utterances, item.reason, versions)
                 return Outcome(item, (*events, ended), None, findings)
 
-    def _gather(self) -> list[Item]:
-        """Wait for an item, then for others to share its batch; an empty list says that all is done."""
-        items: list[Item] = []
-        while not items:
-            # Intakes are asked before listeners, and those before the queue: one that has ended has handed on already.
-            with self._lock:
-                self._receptions = [reception for reception in self._receptions if reception.alive]
-                self._listeners = [listener for listener in self._listeners if listener.alive]
-                over = self._closing.is_set() and not self._receptions and not self._listeners
-            try:
-                items.append(self._door.get_nowait() if over else self._door.get(timeout=0.1))
-            except queue.Empty:
-                if over:
-                    return []
-        until = time.monotonic() + self._settings.gather_ms / 1000
-        while sum(isinstance(item, Spoken) for item in items) < self._settings.batch:
-            try:
-                items.append(self._door.get(timeout=max(0.0, until - time.monotonic())))
-            except queue.Empty:
-                break
-        return items
+
+def _within(endpoint: EndpointSettings, longest_s: int) -> EndpointSettings:
+    """Return endpointing that cuts no utterance longer than the model's context, overlap and last window counted."""
+    most_ms = longest_s * 1000 - endpoint.overlap_ms - 100
+    return endpoint if endpoint.max_utterance_ms <= most_ms else replace(endpoint, max_utterance_ms=most_ms)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_agent.asr import Engine
+    from edge_agent.asr.spool import Spool
+    from edge_agent.asr.workers import Desk
     from edge_agent.audio import Intake
     from edge_agent.audio.file import FileSource
     from edge_agent.nodes import Classifier
@@ -48,13 +50,42 @@ def rule_files(config: Config) -> list[Path]:
 
 
 def open_engine(config: Config) -> Engine:
-    """Open the recognizer."""
+    """Open the recognizer for one thread."""
+    return _open_engine(config, model_folder(config), 1)
+
+
+def open_desks(config: Config) -> list[Desk]:
+    """Open the recognizers of all workers: the weights once, and what stands in where recognition is behind."""
+    from edge_agent.asr.workers import Desk, physical_cores
+
+    workers = config.model.workers or max(1, physical_cores() // config.model.threads)
+    careful = _open_engine(config, model_folder(config), workers)
+    smaller = _open_engine(config, Path(config.model.smaller), workers) if config.model.smaller else None
+    return [
+        Desk(
+            careful if number == 0 else careful.sharing(),
+            careful.sharing(beam=1),
+            careful.sharing(beam=1, rescore=False),
+            smaller and smaller.sharing(beam=1, rescore=False),
+        )
+        for number in range(workers)
+    ]
+
+
+def _open_engine(config: Config, folder: Path, workers: int) -> Engine:
     from edge_agent.asr import Engine
 
     model = config.model
     return Engine.open(
-        model_folder(config), threads=model.threads, compute_type=model.compute_type, beam=model.beam or None
+        folder, threads=model.threads, compute_type=model.compute_type, beam=model.beam or None, workers=workers
     )
+
+
+def open_spool(config: Config) -> Spool:
+    """Open the folder for utterances that wait on disk; what an earlier run left there is deleted."""
+    from edge_agent.asr.spool import Spool
+
+    return Spool(paths.under_state(config.hear.spool), config.hear.spool_mib)
 
 
 def open_knowledge(config: Config) -> Knowledge:
@@ -107,6 +138,7 @@ def corridor_settings(config: Config) -> Settings:
         queue_utterances=config.hear.queue_utterances,
         batch=config.model.batch,
         gather_ms=config.model.gather_ms,
+        behind_ms=config.hear.behind_ms,
     )
 
 

@@ -84,7 +84,8 @@ class Utterance:
     """What the VAD cuts out of one channel; the unit of recognition.
 
     `samples` is float32 of shape (n,) at 16 kHz. `forced` says that it was cut because it grew too long, not because
-    the speaker paused.
+    the speaker paused. After such a cut within speech, `samples` begin `lead_ms` before `start_ms`: what is heard there
+    belongs to the utterance before. `voiced_ms` is for how long speech was probable.
     """
 
     call_id: str
@@ -94,6 +95,8 @@ class Utterance:
     end_ms: int
     samples: Samples
     forced: bool = False
+    lead_ms: int = 0
+    voiced_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

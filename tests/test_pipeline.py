@@ -47,17 +47,20 @@ class Scripted:
     """A recognizer that says the next line of a script, and waits at a gate if it is given one."""
 
     name = "scripted@1"
+    buckets = (10, 30)
 
     def __init__(self, lines: Sequence[str], gate: threading.Event | None = None) -> None:
         self.batches: list[int] = []
         self._lines = iter(lines)
         self._gate = gate
 
-    def transcribe(self, samples: Sequence[Samples]) -> list[Hypothesis]:
+    def transcribe(
+        self, utterances: Sequence[Samples], hotwords: Sequence[Sequence[str] | None] | None = None
+    ) -> list[Hypothesis]:
         if self._gate is not None:
             self._gate.wait(30)
-        self.batches.append(len(samples))
-        return [Hypothesis(next(self._lines, ""), 0.9) for _ in samples]
+        self.batches.append(len(utterances))
+        return [Hypothesis(next(self._lines, ""), 0.9) for _ in utterances]
 
 
 class Played:

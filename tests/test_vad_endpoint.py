@@ -87,6 +87,38 @@ def test_an_overlong_utterance_is_cut_at_its_quietest_moment() -> None:
     assert all(a.end == b.start for a, b in pairwise(segments))
     assert [segment.forced for segment in segments] == [True] * (len(segments) - 1) + [False]
     assert segments[-1].end == 600 * WINDOW
+    assert segments[0].lead == 0
+    assert segments[1].lead == 400 * MS, "somebody speaks at the cut: the next one hears it again"
+
+
+def test_after_a_cut_in_a_pause_nothing_is_heard_again() -> None:
+    first, second, *_ = cut(windows((0.9, 200), (0.1, 4), (0.9, 200)))
+    assert first.forced
+    assert 200 * WINDOW < first.end < 204 * WINDOW
+    assert (second.start, second.lead) == (first.end, 0)
+
+
+def test_a_guess_is_what_the_utterance_will_be_if_nobody_goes_on() -> None:
+    endpointer = Endpointer()
+    guesses, found = [], []
+    for index, probability in enumerate(windows((0.9, 10), (0.0, 10), (0.9, 10), (0.0, 16))):
+        found.append(endpointer.push(probability, index * WINDOW, (index + 1) * WINDOW))
+        guesses.append(endpointer.guess)
+    first, second = Segment(0, 10 * WINDOW + TAIL_MS * MS), Segment(0, 30 * WINDOW + TAIL_MS * MS)
+    # 7 windows are 224 ms, 15 are 480 ms.
+    assert guesses == [None] * 16 + [first] * 4 + [None] * 16 + [second] * 8 + [None] * 2
+    assert [segment for segment in found if segment] == [second]
+
+
+def test_too_little_speech_is_not_guessed_at() -> None:
+    endpointer = Endpointer()
+    for index, probability in enumerate(windows((0.9, 4), (0.0, 13))):
+        endpointer.push(probability, index * WINDOW, (index + 1) * WINDOW)
+        assert endpointer.guess is None
+    silent = Endpointer(EndpointSettings(guess_silence_ms=0))
+    for index, probability in enumerate(windows((0.9, 10), (0.0, 13))):
+        silent.push(probability, index * WINDOW, (index + 1) * WINDOW)
+        assert silent.guess is None
 
 
 def test_a_pause_is_cut_rather_than_the_closure_of_a_consonant() -> None:
@@ -100,14 +132,14 @@ def test_what_is_left_of_a_forced_cut_is_kept_however_short() -> None:
     probabilities = windows((0.9, 248), (0.1, 1), (0.9, 1), (0.0, 40))
     first, second = cut(probabilities)
     assert first.forced
-    assert second == Segment(first.end, 250 * WINDOW + TAIL_MS * MS)
+    assert (second.start, second.end) == (first.end, 250 * WINDOW + TAIL_MS * MS)
 
 
 def test_a_long_murmur_is_kept_on_both_sides_of_the_cut() -> None:
     settings = EndpointSettings(min_speech_ms=1000, pre_roll_ms=0, max_utterance_ms=2000)
     first, second = cut(windows((0.9, 10), (0.4, 60), (0.0, 30)), settings)
     assert first.forced
-    assert second == Segment(first.end, 70 * WINDOW + TAIL_MS * MS)
+    assert (second.start, second.end) == (first.end, 70 * WINDOW + TAIL_MS * MS)
 
 
 def test_nothing_is_left_after_a_cut_in_the_closing_silence() -> None:
@@ -159,7 +191,7 @@ def test_whatever_comes(probabilities: list[float], settings: EndpointSettings) 
             segments.append(segment)
         assert endpointer.needed_from >= needed_from
         kept = endpointer.position - endpointer.needed_from
-        assert kept <= max(settings.max_utterance_ms, settings.pre_roll_ms) * MS + WINDOW
+        assert kept <= max(settings.max_utterance_ms + settings.overlap_ms, settings.pre_roll_ms) * MS + WINDOW
     end = len(probabilities) * WINDOW
     if last := endpointer.flush():
         segments.append(last)

@@ -106,7 +106,8 @@ def test_any_division_gives_the_same_utterances_with_exact_samples(
         mine = [utterance for utterance in found if utterance.channel == channel]
         for utterance in mine:
             assert 0 <= utterance.end_ms - utterance.start_ms <= chosen.max_utterance_ms + 32
-            np.testing.assert_array_equal(utterance.samples, row[utterance.start_ms * 16 : utterance.end_ms * 16])
+            heard_from_ms = utterance.start_ms - utterance.lead_ms
+            np.testing.assert_array_equal(utterance.samples, row[heard_from_ms * 16 : utterance.end_ms * 16])
         for before, after in pairwise(mine):
             assert before.end_ms <= after.start_ms
         certain = np.flatnonzero(Silero().feed(row) >= 0.9) * WINDOW
@@ -122,9 +123,27 @@ def test_a_forced_cut_loses_and_doubles_no_sample(speech: Floats) -> None:
     found = run(audio, [320], EndpointSettings(max_utterance_ms=3000, end_silence_ms=1500))
     assert len(found) >= 4
     assert all(utterance.forced for utterance in found[:-1])
-    joined = np.concatenate([utterance.samples for utterance in found])
+    joined = np.concatenate([utterance.samples[utterance.lead_ms * 16 :] for utterance in found])
     start = found[0].start_ms * 16
     np.testing.assert_array_equal(joined, audio[0, start : start + len(joined)])
+
+
+def test_the_last_guess_is_the_utterance(speech: Floats) -> None:
+    segmenter = Segmenter(call_of(1))
+    guess, wrong, right = None, 0, 0
+    for start in range(0, len(speech) - 320, 320):
+        for utterance in segmenter.feed(Chunk(start, speech[None, start : start + 320])):
+            assert guess is not None
+            assert (guess.start_ms, guess.end_ms) == (utterance.start_ms, utterance.end_ms)
+            np.testing.assert_array_equal(guess.samples, utterance.samples)
+            assert utterance.voiced_ms == guess.voiced_ms > 160
+            right += 1
+        for told in segmenter.guesses().values():
+            wrong += told is None
+            guess = told or guess
+        assert segmenter.guesses() == {}
+    assert right == 2
+    assert wrong >= right, "each guess is taken back, if only because it came true"
 
 
 def test_after_a_long_gap_the_timeline_goes_on(speech: Floats) -> None:

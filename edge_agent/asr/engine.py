@@ -73,10 +73,12 @@ class Engine:
         compute_type: str = "int8",
         beam: int | None = None,
         rescore: bool = True,
+        workers: int = 1,
     ) -> Engine:
         """Verify a model's folder and load it.
 
-        Without a `beam`, the card's is taken; without `rescore`, a language model in the folder is passed over.
+        Without a `beam`, the card's is taken; without `rescore`, a language model in the folder is passed over. So many
+        `workers` may use the weights at once, each on `threads` and with an engine of its own (`sharing`).
         `compute_type` is one of CTranslate2's (`int8`, `int8_float32`, `float32`, `auto`).
 
         Raises:
@@ -85,12 +87,16 @@ class Engine:
         card = verify(folder)
         tokenizer = open_tokenizer(folder, card.language)
         rescorer = Rescorer.load(folder / LANGUAGE) if rescore and (folder / LANGUAGE).is_file() else None
-        return cls(card, open_model(folder, threads, compute_type), tokenizer, beam, rescorer)
+        return cls(card, open_model(folder, threads, compute_type, workers), tokenizer, beam, rescorer)
 
     @property
     def takes_hotwords(self) -> bool:
         """Whether hotwords are of use: to a model that was taught to be told them, or to the second pass."""
         return self.card.prompt_tokens > 0 or self._rescorer is not None
+
+    def sharing(self, *, beam: int | None = None, rescore: bool = True) -> Engine:
+        """Return an engine on the same weights: for another thread, or (with other arguments) for less effort."""
+        return Engine(self.card, self._model, self._tokenizer, beam or self._beam, self._rescorer if rescore else None)
 
     def with_context(self, at_least_s: int) -> Engine:
         """Return an engine on the same model that gives no utterance less context than this, checked or not.

@@ -15,8 +15,8 @@ CONFIG = ("suppress_ids", "suppress_ids_begin", "lang_ids")
 """What CTranslate2 writes to the config.json of a Whisper model, and of no other."""
 
 
-def open_model(folder: Path, threads: int, compute_type: str) -> Any:
-    """Load the weights as a `ctranslate2.models.Whisper` on the CPU.
+def open_model(folder: Path, threads: int, compute_type: str, workers: int = 1) -> Any:
+    """Load the weights as a `ctranslate2.models.Whisper` on the CPU, once for all `workers`.
 
     Raises:
         ModelError: config.json or model.bin is damaged or not of a Whisper model, or the arithmetic isn't supported.
@@ -28,7 +28,7 @@ def open_model(folder: Path, threads: int, compute_type: str) -> Any:
         raise ModelError("not the configuration of a Whisper model", where=str(folder / "config.json"), remedy=CONVERT)
     try:
         return ctranslate2.models.Whisper(
-            str(folder), device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=threads
+            str(folder), device="cpu", compute_type=compute_type, inter_threads=workers, intra_threads=threads
         )
     except (RuntimeError, ValueError) as error:
         raise ModelError(

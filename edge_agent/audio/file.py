@@ -46,8 +46,6 @@ class FileSource:
         AudioError: the file can't be heard (`Decoder` says when), or has more than eight channels.
     """
 
-    live = False
-
     def __init__(
         self,
         path: Path,
@@ -79,6 +77,8 @@ class FileSource:
             customer_id=customer_id,
         )
         length_s = self._decoder.length_s
+        self.live = realtime
+        """Whether it is treated as a call that is being spoken: heard early, and never kept waiting."""
         self.duration_ms: int | None = None if length_s is None else round(length_s * 1000)
         """Length of the recording for a progress bar: declared by the file or estimated from its size."""
         self.position_ms = 0

@@ -106,12 +106,12 @@ def _each(files: list[Path], config: Config, speakers: str, hear: Hear, *, as_js
     from edge_agent.pipeline import Corridor
 
     legs = _legs(speakers)
-    engine, knowledge = rooms.open_engine(config), rooms.open_knowledge(config)
+    desks, knowledge = rooms.open_desks(config), rooms.open_knowledge(config)
     failure: EdgeError | None = None
     for path in files:
         try:
             source = rooms.open_file(config, path, legs)
-            corridor = Corridor(engine, knowledge, rooms.corridor_settings(config))
+            corridor = Corridor(desks, knowledge, rooms.corridor_settings(config))
             broken: list[EdgeError] = []
             with _progress(path.name, source.duration_ms, as_json=as_json) as (screen, advance):
                 corridor.attach(source)

@@ -139,6 +139,7 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
         "calls": ", ".join(call["call_id"] for call in answer["calls"]) or "none",
         **({"paused": ", ".join(answer["paused"])} if answer["paused"] else {}),
         "utterances": f"{answer['utterances']} heard, {answer['waiting']} waiting",
+        "recognition": _recognition_line(answer),
         "latency": f"p50 {latency['p50']} ms, p95 {latency['p95']} ms" if latency else "no event yet",
         "events": f"{events['stored']} stored, {events['acknowledged']} acknowledged, {events['waiting']} waiting,"
         f" {events['rejected']} rejected",
@@ -154,6 +155,15 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
 
 def _source_line(source: dict[str, Any]) -> str:
     return ("" if source["ok"] else "! ") + f"{source['kind']}: {source['state']}"
+
+
+def _recognition_line(answer: dict[str, Any]) -> str:
+    load = answer["recognition"]
+    lag_ms = max((lag for call in answer["calls"] for lag in call["lag_ms"]), default=0)
+    behind = "" if load["step"] == "none" else f", behind ({load['step'].replace('_', ' ')})"
+    spool = f", {load['in_spool']} of {load['spooled']} on disk" if load["spooled"] else ""
+    refused = f", {load['refused_calls']} calls refused" if load["refused_calls"] else ""
+    return f"{load['workers']} workers, lag {lag_ms} ms{behind}{spool}{refused}"
 
 
 def _uplink_line(uplink: dict[str, Any] | None) -> str:

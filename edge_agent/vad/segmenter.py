@@ -19,7 +19,7 @@ class Segmenter:
 
     A jump in `Chunk.start` (a gap) counts as silence: the timeline goes on, the judges begin anew, and zeros stand for
     what is missing if a short gap lies within an utterance. Of an utterance, `samples` are exactly those of the stream
-    from `start_ms` to `end_ms`.
+    from `lead_ms` before `start_ms` to `end_ms`.
 
     Args:
         call: whose speakers name the channels.
@@ -35,6 +35,7 @@ class Segmenter:
         self._endpointers = [Endpointer(settings) for _ in call.speakers]
         self._tape = Tape()
         self._end = 0
+        self._guessed: dict[int, Segment] = {}
 
     @property
     def speaking(self) -> bool:
@@ -67,6 +68,25 @@ class Segmenter:
         for channel, samples in enumerate(chunk.samples):
             found += self._push(channel, self._judges[channel].feed(samples))
         return self._settle(found)
+
+    def guesses(self) -> dict[int, Utterance | None]:
+        """Return what has changed, by channel, since this was last asked, of the utterances that are probably over.
+
+        An utterance may be recognized at once: if nobody goes on, exactly it will be returned by `feed` or `flush`.
+        None says that the one before was wrong, or that it is over now.
+        """
+        news: dict[int, Utterance | None] = {}
+        for channel, endpointer in enumerate(self._endpointers):
+            guess = endpointer.guess
+            if guess == self._guessed.get(channel):
+                continue
+            if guess is None:
+                del self._guessed[channel]
+                news[channel] = None
+            else:
+                self._guessed[channel] = guess
+                news[channel] = self._utterance(channel, guess)
+        return news
 
     def flush(self) -> list[Utterance]:
         """End what is under way, at the end of the call or before a pause; returns the last utterances."""
@@ -113,12 +133,15 @@ class Segmenter:
     def _utterance(self, channel: int, segment: Segment) -> Utterance:
         # Both ends fall to the whole millisecond before, so that neighbours still touch and never overlap.
         start_ms, end_ms = segment.start // SAMPLES_PER_MS, segment.end // SAMPLES_PER_MS
+        lead_ms = segment.lead // SAMPLES_PER_MS
         return Utterance(
             call_id=self._call.id,
             channel=channel,
             speaker=self._call.speakers[channel],
             start_ms=start_ms,
             end_ms=end_ms,
-            samples=self._tape.cut(channel, start_ms * SAMPLES_PER_MS, end_ms * SAMPLES_PER_MS),
+            samples=self._tape.cut(channel, (start_ms - lead_ms) * SAMPLES_PER_MS, end_ms * SAMPLES_PER_MS),
             forced=segment.forced,
+            lead_ms=lead_ms,
+            voiced_ms=segment.voiced // SAMPLES_PER_MS,
         )
