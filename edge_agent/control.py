@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 Answer = dict[str, Any]
 _MAX_LINE = 65_536
 _PATIENCE_S = 5.0
+_WORK_S = 120.0
+"""What the appliance must work for (a reload compiles the dictionary) may take longer on a busy server."""
 
 
 class Control:
@@ -105,7 +107,7 @@ def ask(path: Path, question: str, **details: str | float | None) -> Answer:
         ControlError: nobody answers, or the answer is an error.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(_PATIENCE_S)
+        client.settimeout(_PATIENCE_S if question == "status" else _WORK_S)
         try:
             client.connect(str(path))
             client.sendall(json.dumps({"ask": question, **details}).encode() + b"\n")
