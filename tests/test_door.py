@@ -101,13 +101,11 @@ def texts(door: Door, count: int) -> list[str]:
 
 
 def test_a_call_goes_on_in_order_whatever_is_recognized_first(make: Callable[..., Door]) -> None:
-    slow, fast = Reader(shut=True), Reader()
+    slow = Reader(shut=True)
     door = make(slow, batch=1)
     door.put(Opened(call()))
     door.put(spoken(1))
-    slow.entered.acquire()
-    other = make(fast, batch=1)
-    assert other is not door
+    slow.entered.acquire(timeout=30)
     door.put(spoken(2, seconds=12))
     door.put(Closed(call(), 0, "end of source"))
     assert texts(door, 1) == [""]
@@ -118,14 +116,16 @@ def test_a_call_goes_on_in_order_whatever_is_recognized_first(make: Callable[...
 
 
 def test_a_call_that_stalls_keeps_no_other_waiting(make: Callable[..., Door]) -> None:
-    shut, free = Reader(shut=True), Reader()
-    door = make(shut, free, batch=1)
+    stalled, other = Reader(shut=True), Reader(shut=True)
+    door = make(stalled, other, batch=1)
     door.put(spoken(1, "a"))
     door.put(spoken(2, "b"))
-    # One worker holds one of them at the gate; the other is recognized and goes on.
-    shut.entered.acquire()
+    assert stalled.entered.acquire(timeout=30)
+    assert other.entered.acquire(timeout=30)
+    other.gate.set()
     (first,) = texts(door, 1)
-    shut.gate.set()
+    assert first == f"第{other.batches[0][0]}句"
+    stalled.gate.set()
     assert {first, *texts(door, 1)} == {"第1句", "第2句"}
 
 
@@ -133,7 +133,7 @@ def test_a_guess_that_comes_true_is_recognized_once(make: Callable[..., Door]) -
     reader = Reader()
     door = make(reader)
     door.guess(spoken(1), "a", 0)
-    reader.entered.acquire()
+    reader.entered.acquire(timeout=30)
     door.put_nowait(spoken(1))
     assert texts(door, 1) == ["第1句"]
     assert reader.batches == [[1]]
@@ -146,7 +146,7 @@ def test_a_final_may_come_before_its_guess_is_ready(make: Callable[..., Door]) -
     reader = Reader(shut=True)
     door = make(reader)
     door.guess(spoken(1), "a", 0)
-    reader.entered.acquire()
+    reader.entered.acquire(timeout=30)
     door.put_nowait(spoken(1))
     assert door.take(0.02) is None
     reader.gate.set()
@@ -158,7 +158,7 @@ def test_a_guess_that_was_wrong_is_discarded(make: Callable[..., Door]) -> None:
     reader = Reader(shut=True)
     door = make(reader)
     door.put(spoken(9, "b"))
-    reader.entered.acquire()  # so that the guess waits
+    reader.entered.acquire(timeout=30)  # so that the guess waits
     door.guess(spoken(1, seconds=1), "a", 0)
     door.guess(None, "a", 0)
     door.guess(spoken(1, seconds=2), "a", 0)
@@ -172,7 +172,7 @@ def test_guesses_are_given_up_first_and_their_finals_are_not_lost(make: Callable
     reader = Reader(shut=True)
     door = make(reader, behind_s=0.05)
     door.guess(spoken(8, "z"), "z", 0)
-    reader.entered.acquire()
+    reader.entered.acquire(timeout=30)
     door.guess(spoken(1), "a", 0)
     door.put_nowait(spoken(2, "b"))
     until = time.monotonic() + 20
@@ -197,7 +197,7 @@ def test_effort_is_reduced_step_by_step(make: Callable[..., Door]) -> None:
     assert Desk(readers["careful"], readers["narrow"], readers["quick"]).at(Step.REFUSING).name == "quick"
     door = make(desk, behind_s=0.01, batch=1, gather_s=0.01)
     door.put_nowait(spoken(0))
-    readers["careful"].entered.acquire()
+    readers["careful"].entered.acquire(timeout=30)
     for number in range(1, 9):
         door.put_nowait(spoken(number))
     time.sleep(0.06)
@@ -211,7 +211,7 @@ def test_what_memory_does_not_hold_waits_on_disk(make: Callable[..., Door], tmp_
     spool = Spool(tmp_path / "spool", 8)
     door = make(reader, width=2, spool=spool)
     door.put_nowait(spoken(1))
-    reader.entered.acquire()
+    reader.entered.acquire(timeout=30)
     for number in range(2, 7):
         door.put_nowait(spoken(number))
     assert spool.waiting == spool.spooled == 4
@@ -241,7 +241,7 @@ def test_a_full_spool_refuses_new_calls_and_says_when_an_utterance_is_lost(
     door = make(reader, width=1, spool=Spool(tmp_path / "spool", 1))
     assert not door.refusing()
     door.put_nowait(spoken(1))
-    reader.entered.acquire()
+    reader.entered.acquire(timeout=30)
     door.put_nowait(spoken(2, seconds=8))  # 512 kB
     assert door.refusing()
     with pytest.raises(queue.Full):
@@ -287,7 +287,7 @@ def test_a_live_utterance_goes_before_a_recording(make: Callable[..., Door]) -> 
     reader = Reader(shut=True)
     door = make(reader, batch=1)
     door.put(spoken(1, "file"))
-    reader.entered.acquire()
+    reader.entered.acquire(timeout=30)
     door.put(spoken(2, "file"))
     door.put_nowait(spoken(3, "live"))
     reader.gate.set()
