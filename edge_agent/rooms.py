@@ -210,8 +210,23 @@ def open_intake(config: Config, source: Source, *, once: bool = False) -> Intake
                 chunk_ms=_chunk_ms(config, False),
                 once=once,
             )
-        case _:
-            raise ConfigError(f"sources of kind `{source.kind.value}` can't be heard yet", where=source.name)
+        case SourceKind.DEVICE:
+            from edge_agent.audio.device import DeviceIntake
+            from edge_agent.vad.silero import Silero
+
+            return DeviceIntake(
+                source.name,
+                [source.device, *([source.second_device] if source.second_device else [])],
+                speakers=source.speakers,
+                channels=source.channels,
+                rate_hz=source.rate_hz,
+                judge=Silero if source.call == "voice" else None,
+                quiet_s=source.quiet_s,
+                longest_call_s=source.longest_call_s,
+                customer_id=source.customer_id or None,
+            )
+        case SourceKind.FILE:
+            raise ConfigError("a recording is one call and announces none", where=source.name)
 
 
 def _chunk_ms(config: Config, realtime: bool) -> int:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import struct
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 def needs(command: str) -> pytest.MarkDecorator:
     """Skip, with the reason, where a program of Debian's is not installed."""
     return pytest.mark.skipif(shutil.which(command) is None, reason=f"{command} is not installed")
+
+
+needs_gstreamer = pytest.mark.skipif(
+    shutil.which("gst-launch-1.0") is None or not any(Path("/usr").glob("lib/*/gstreamer-1.0/libgstrtp.so")),
+    reason="GStreamer with its RTP plugins is not installed",
+)
 
 
 class Stream:

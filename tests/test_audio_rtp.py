@@ -19,7 +19,7 @@ from edge_agent.audio.resample import Resampler
 from edge_agent.audio.rtp import RtpIntake, _Line
 from edge_agent.errors import AudioError
 from edge_agent.types import Gap, Speaker
-from tests.telephone import Desk, Heard, Stream, free_ports, needs, send
+from tests.telephone import Desk, Heard, Stream, free_ports, needs, needs_gstreamer, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -304,7 +304,7 @@ def write_wav(path: Path, samples: Any, rate_hz: int) -> Path:
 
 
 @needs("ffmpeg")
-@needs("gst-launch-1.0")
+@needs_gstreamer
 def test_ffmpeg_and_gstreamer_are_heard_exactly(tmp_path: Path) -> None:
     """One call: FFmpeg sends the agent as G.711 µ-law, GStreamer the customer as L16 at 16 kHz, both in real time."""
     codes = speech(2)
@@ -334,7 +334,7 @@ def test_ffmpeg_and_gstreamer_are_heard_exactly(tmp_path: Path) -> None:
         assert np.array_equal(row[start : start + len(sent)], sent)
 
 
-@needs("gst-launch-1.0")
+@needs_gstreamer
 def test_gstreamers_a_law_is_heard(tmp_path: Path) -> None:
     tone = 8000 * np.sin(2 * np.pi * 300 * np.arange(8000) / 8000)
     wav = write_wav(tmp_path / "tone.wav", tone, 8000)

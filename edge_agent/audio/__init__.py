@@ -23,9 +23,9 @@ __all__ = ["FileSource", "Intake", "LiveSource", "Source"]
 class Source(Protocol):
     """One call as it is heard: announced first, then delivered piece by piece.
 
-    Iterate once, in one thread. Items come in the order of time and never overlap: a `Chunk` begins where the item
-    before it ended, and a `Gap` stands for every stretch that was not heard, so that the timeline of the call is whole.
-    Every chunk has one row for each of `call.speakers`.
+    Iterate once, in one thread. Chunks come in the order of time and never overlap, and a `Gap` tells of every stretch
+    that was not heard: it lies between two chunks, or over zeros that were delivered in its place. Every chunk has one
+    row for each of `call.speakers`.
 
     Legs that come and go within a call keep their row: `call.speakers` names every leg the call may have, and a leg
     that is not there is a row of zeros. If it should have been there, a `Gap` with its channel tells so, and lies

@@ -129,7 +129,7 @@ class FolderIntake:
     def settled(self, call: Call, reason: str, error: EdgeError | None) -> None:
         """Note that a recording was heard to its end and that what came of it is stored."""
         with self._lock:
-            entry = self._active.pop(call.id, None)
+            entry = self._active.get(call.id)
         if entry is None:
             return
         if reason == "stopped":  # it stays begun, and is heard again at the next start
@@ -141,6 +141,8 @@ class FolderIntake:
                 step = Step.GROWN
             self._note(replace(entry, step=step, reason=str(error) if error else reason))
             self._counts["heard"] += step == Step.DONE
+        with self._lock:  # last, so that whoever finds it gone finds it in the ledger
+            del self._active[call.id]
         self._wake.set()
 
     def _note(self, entry: Entry) -> None:
@@ -240,6 +242,9 @@ class FolderIntake:
             return None
         self._unreadable.pop(name, None)
         entry = Entry(name, digest, is_.st_size, is_.st_mtime_ns, is_.st_ino, Step.BEGUN)
+        with self._lock:
+            if any(running.digest == digest for running in self._active.values()):
+                return None  # the same under another name; what becomes of it counts for both
         same = self._ledger.of_content(digest) if is_.st_size else None
         if same is not None and same.settled:
             self._seen.pop(name, None)
@@ -247,9 +252,6 @@ class FolderIntake:
                 log.info("source %s: %s was heard before, as %s", self.name, name, same.path)
                 self._ledger.note(replace(entry, step=same.step, call_id=same.call_id, reason=f"same as {same.path}"))
             return None
-        with self._lock:
-            if any(running.digest == digest for running in self._active.values()):
-                return None  # the same under another name; what becomes of it counts for both
         entry = self._identify(entry, self._ledger.of_path(name), same)
         if entry.attempts > MOST_ATTEMPTS:
             self._refuse(entry, f"it was begun {MOST_ATTEMPTS} times and never finished")
