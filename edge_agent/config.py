@@ -157,6 +157,13 @@ class Dictionary(Section):
         ("pharma", "manufacturing", "education"), "Packs that are loaded; the first wins where two disagree."
     )
     folder: str = _setting("", "Folder that holds the packs; empty: `dictionaries/` as shipped.")
+    database: str = _setting(
+        "dictionary.db", "SQLite file of the packs' versions; a relative path counts from the state folder."
+    )
+    cache: str = _setting(
+        "dictionary-cache",
+        "Folder of compiled dictionaries, which may be deleted; relative to the state folder.",
+    )
 
 
 class Nodes(Section):

@@ -9,6 +9,7 @@ import json
 import logging
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import ControlError, EdgeError
@@ -22,8 +23,9 @@ log = logging.getLogger(__name__)
 Answer = dict[str, Any]
 _MAX_LINE = 65_536
 _PATIENCE_S = 5.0
-_WORK_S = 120.0
-"""What the appliance must work for (a reload compiles the dictionary) may take longer on a busy server."""
+_WORK_S = 900.0
+SLOW = frozenset({"reload", "dictionary"})
+"""Questions whose answer may take minutes; each is answered on a thread of its own."""
 
 
 class Control:
@@ -79,25 +81,41 @@ class Control:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection:
-                connection.settimeout(_PATIENCE_S)
-                try:
-                    request = json.loads(_read_line(connection))
-                    question = request.pop("ask")
-                    answer = self._answers[question](**request)
-                except EdgeError as error:
-                    answer = {"error": str(error), "remedy": error.remedy}
-                except (AttributeError, KeyError, TypeError, ValueError):
-                    answer = {"error": "unknown question", "known": sorted(self._answers)}
-                except OSError:
-                    continue
-                except Exception as error:
-                    log.exception("a question over the control socket failed")
-                    answer = {"error": f"{type(error).__name__}: {error}"}
-                try:
-                    connection.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
-                except OSError:
-                    continue  # the asker has gone
+            connection.settimeout(_PATIENCE_S)
+            try:
+                request = json.loads(_read_line(connection))
+                question = request.pop("ask")
+                work = self._answers[question]
+            except OSError:
+                connection.close()
+                continue
+            except (AttributeError, KeyError, TypeError, ValueError):
+                self._reply(connection, {"error": "unknown question", "known": sorted(self._answers)})
+                continue
+            if question in SLOW:
+                # `status` is answered, and a call paused, while a reload is under way.
+                name = f"answer-{question}"
+                threading.Thread(target=self._answer, args=(connection, work, request), name=name, daemon=True).start()
+            else:
+                self._answer(connection, work, request)
+
+    def _answer(self, connection: socket.socket, work: Callable[..., Answer], details: dict[str, Any]) -> None:
+        try:
+            answer = work(**details)
+        except EdgeError as error:
+            answer = {"error": str(error), "remedy": error.remedy}
+        except TypeError:
+            log.exception("a question over the control socket had wrong details")
+            answer = {"error": "unknown question", "known": sorted(self._answers)}
+        except Exception as error:
+            log.exception("a question over the control socket failed")
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        self._reply(connection, answer)
+
+    @staticmethod
+    def _reply(connection: socket.socket, answer: Answer) -> None:
+        with connection, suppress(OSError):  # the asker may have gone
+            connection.sendall(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
 
 
 def ask(path: Path, question: str, **details: str | float | None) -> Answer:
@@ -107,10 +125,11 @@ def ask(path: Path, question: str, **details: str | float | None) -> Answer:
         ControlError: nobody answers, or the answer is an error.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(_PATIENCE_S if question == "status" else _WORK_S)
+        client.settimeout(_PATIENCE_S)
         try:
             client.connect(str(path))
             client.sendall(json.dumps({"ask": question, **details}).encode() + b"\n")
+            client.settimeout(_WORK_S if question in SLOW else _PATIENCE_S)
             answer: Answer = json.loads(_read_line(client))
         except (OSError, ValueError) as error:
             raise ControlError(

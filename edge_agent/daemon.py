@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class Appliance:
         self._utterances = 0
         self._give_up_at = math.inf
         self._pruned_at = time.monotonic()
+        self._reloading = threading.Lock()
         self.failed = threading.Event()
         self.left = 0
         knowledge = rooms.open_knowledge(config)
@@ -113,14 +115,22 @@ class Appliance:
         log.info("%s resumed by %s", call, by)
         return self.status()
 
-    def reload(self) -> None:
-        """Load dictionary and rules anew and swap them in; keep the old ones if the new ones are wrong.
+    def reload(self, *, rules: bool = True) -> None:
+        """Load the dictionary and, if wanted, the rules anew and swap them in; keep the old ones if a new one is wrong.
+
+        It may take long, and is called on a thread that may wait: what must be compiled is compiled by a child process,
+        and calls go on being heard and judged meanwhile.
 
         Raises:
             EdgeError: a pack or a rule file is wrong; nothing has changed.
         """
-        self._corridor.knowledge = rooms.open_knowledge(self._config)
-        log.info("dictionary %s, rules %s", *self._judges())
+        with self._reloading:
+            dictionary = rooms.open_dictionary(self._config, apart=True)
+            now = self._corridor.knowledge
+            self._corridor.knowledge = (
+                rooms.open_knowledge(self._config, dictionary) if rules else replace(now, dictionary=dictionary)
+            )
+            log.info("dictionary %s, rules %s", *self._judges())
 
     def finish(self) -> None:
         """Wait until every attached source is heard to its end and judged."""
@@ -261,9 +271,10 @@ def run(config: Config, *, until_done: bool = False) -> int:
             paths.under_state(config.control.socket),
             {
                 "status": appliance.status,
-                "reload": _reloader(appliance),
                 "pause": appliance.pause,
                 "resume": appliance.resume,
+                "reload": _reloader(appliance, rules=True),
+                "dictionary": _reloader(appliance, rules=False),
             },
         )
         files = [rooms.open_source(config, source) for source in config.sources if source.kind == SourceKind.FILE]
@@ -291,12 +302,7 @@ def run(config: Config, *, until_done: bool = False) -> int:
             if received != signal.SIGHUP:
                 log.info("stopping on %s", signal.Signals(received).name)
                 break
-            notify.reloading()
-            try:
-                appliance.reload()
-            except EdgeError as error:
-                log.error("reload refused, the old dictionary and rules stay: %s", error)
-            notify.ready()
+            threading.Thread(target=_reload_on_signal, args=(appliance,), name="reload", daemon=True).start()
     finally:
         notify.stopping()
         if control is not None:
@@ -311,9 +317,23 @@ def run(config: Config, *, until_done: bool = False) -> int:
     return 1 if appliance.failed.is_set() else 0
 
 
-def _reloader(appliance: Appliance) -> Callable[[], dict[str, Any]]:
-    def reload() -> dict[str, Any]:
+def _reload_on_signal(appliance: Appliance) -> None:
+    """Reload on a thread of its own, so that the watchdog is told meanwhile that the appliance lives."""
+    from edge_agent import notify
+
+    notify.reloading()
+    try:
         appliance.reload()
+    except EdgeError as error:
+        log.error("reload refused, the old dictionary and rules stay: %s", error)
+    except Exception:
+        log.exception("reload ended by a fault of the program, the old dictionary and rules stay")
+    notify.ready()
+
+
+def _reloader(appliance: Appliance, *, rules: bool) -> Callable[[], dict[str, Any]]:
+    def reload() -> dict[str, Any]:
+        appliance.reload(rules=rules)
         return appliance.status()
 
     return reload

@@ -121,6 +121,7 @@ class Conversation:
             text=recognition.text,
             terms=recognition.terms,
             confidence=hypothesis.confidence,
+            dictionary=dictionary.version,
         )
         self.utterances += 1
         return transcript, tuple(self._judge.hear(transcript))

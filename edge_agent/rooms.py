@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edge_agent import paths
 from edge_agent.config import Config, Source, SourceKind
 from edge_agent.errors import ConfigError, DictionaryError
+from edge_agent.packs import Packs
 from edge_agent.pipeline import Knowledge, Settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edge_agent.audio import Intake
     from edge_agent.audio.file import FileSource
     from edge_agent.nodes import Classifier
+    from edge_agent.terms import Dictionary
     from edge_agent.types import Speaker
     from edge_agent.uplink import Outbox, Uplink
 
@@ -36,7 +38,7 @@ def model_folder(config: Config) -> Path:
 
 def packs_folder(config: Config) -> Path:
     """Return the folder that holds the dictionary packs."""
-    return Path(config.dictionary.folder) if config.dictionary.folder else paths.shipped() / "dictionaries"
+    return Packs(config.dictionary).folder
 
 
 def rule_files(config: Config) -> list[Path]:
@@ -88,14 +90,19 @@ def open_spool(config: Config) -> Spool:
     return Spool(paths.under_state(config.hear.spool), config.hear.spool_mib)
 
 
-def open_knowledge(config: Config) -> Knowledge:
-    """Load the dictionary and the rules."""
+def open_dictionary(config: Config, *, apart: bool = False) -> Dictionary:
+    """Load the dictionary of the packs in force; `apart` has a child process compile it where that is needed."""
+    packs = Packs(config.dictionary)
+    return packs.dictionary_apart() if apart else packs.dictionary()
+
+
+def open_knowledge(config: Config, dictionary: Dictionary | None = None) -> Knowledge:
+    """Load the rules and, unless it is given, the dictionary."""
     from edge_agent.nodes import Limits, Rules
-    from edge_agent.terms import Dictionary
 
     nodes = config.nodes
     return Knowledge(
-        dictionary=Dictionary.load(packs_folder(config), config.dictionary.packs),
+        dictionary=dictionary or open_dictionary(config),
         rules=Rules.load(rule_files(config)),
         limits=Limits(
             answer_within_ms=nodes.answer_within_s * 1000,

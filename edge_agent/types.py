@@ -129,7 +129,8 @@ class TermHit:
 class Transcript:
     """The final text of an utterance: `heard` by the recognizer, `text` after the dictionary's corrections.
 
-    `turn` counts turns of the call from 0: it grows whenever the other party starts to speak.
+    `turn` counts turns of the call from 0: it grows whenever the other party starts to speak. `dictionary` is the
+    version that judged it.
     """
 
     call_id: str
@@ -142,6 +143,7 @@ class Transcript:
     text: str
     terms: tuple[TermHit, ...] = ()
     confidence: float = 1.0
+    dictionary: str = ""
 
 
 class Step(StrEnum):

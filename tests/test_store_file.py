@@ -111,7 +111,8 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     path = tmp_path / "edge.db"
     path.touch()
     with Store.open(path) as store:
-        assert [applied.name for applied in SCHEMA.migrations.applied(store.database)] == ["m001_keep", "m002_find"]
+        applied = [migration.name for migration in SCHEMA.migrations.applied(store.database)]
+        assert applied == ["m001_keep", "m002_find", "m003_dictionary"]
 
 
 def _version_1(path: Path) -> str:

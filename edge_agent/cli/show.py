@@ -49,6 +49,7 @@ def utterance_json(transcript: Transcript, file: str | None) -> dict[str, Any]:
         "text": transcript.text,
         "terms": [term_json(hit) for hit in transcript.terms],
         "confidence": round(transcript.confidence, 3),
+        "dictionary": transcript.dictionary,
     }
 
 

@@ -6,6 +6,7 @@ every event waits in the outbox until head office has acknowledged it.
 
 from edge_agent.store.database import Store
 from edge_agent.store.keeper import Keeper
+from edge_agent.store.library import Change, Library
 from edge_agent.store.rows import Counts, Ended, OutboxRow, State, StoredEvent
 
-__all__ = ["Counts", "Ended", "Keeper", "OutboxRow", "State", "Store", "StoredEvent"]
+__all__ = ["Change", "Counts", "Ended", "Keeper", "Library", "OutboxRow", "State", "Store", "StoredEvent"]

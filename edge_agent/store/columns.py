@@ -39,14 +39,19 @@ def transcript_row(said: Transcript) -> Row:
     """Columns of `utterances`; the terms as JSON."""
     terms = json.dumps([asdict(term) for term in said.terms], ensure_ascii=False, separators=(",", ":"))
     place = (said.call_id, said.channel, said.speaker.value, said.turn, said.start_ms, said.end_ms)
-    return *place, said.heard, said.text, terms, said.confidence
+    return *place, said.heard, said.text, terms, said.confidence, said.dictionary
 
 
 def transcript(row: Row) -> Transcript:
     """Read `transcript_row` back."""
-    call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms, confidence = row
-    hits = tuple(TermHit(**{**term, "at": tuple(term["at"])}) for term in json.loads(terms))
-    return Transcript(call_id, channel, Speaker(speaker), turn, start_ms, end_ms, heard, text, hits, confidence)
+    call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms, confidence, dictionary = row
+    place = (call_id, channel, Speaker(speaker), turn, start_ms, end_ms)
+    return Transcript(*place, heard, text, hits(terms), confidence, dictionary)
+
+
+def hits(terms: str) -> tuple[TermHit, ...]:
+    """Read the terms of an utterance back."""
+    return tuple(TermHit(**{**term, "at": tuple(term["at"])}) for term in json.loads(terms))
 
 
 def event_row(event: Event) -> dict[str, str | None]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_agent.event import Event
-    from edge_agent.types import Call, Transcript
+    from edge_agent.types import Call, TermHit, Transcript
 
 PAGE = 500  # rows read at once: no reader holds a snapshot for long, so the log can always be checkpointed
 
@@ -103,7 +103,7 @@ class Store:
             )
             connection.executemany(
                 "INSERT INTO utterances (call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms,"
-                " confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                " confidence, dictionary) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 map(columns.transcript_row, transcripts),
             )
             # `ON CONFLICT DO NOTHING` would use up a sequence for an event that is there already; head office counts
@@ -286,11 +286,30 @@ class Store:
         )
         return [(columns.call(row), None if row[6] is None else Ended(row[0], row[6], row[7])) for row in rows]
 
+    def said(self, since: datetime | None = None) -> Iterator[tuple[str, str]]:
+        """Yield the call and the text of every utterance, of the calls since a time if one is given."""
+        yield from self._utterances("text", since)
+
+    def heard_terms(self, since: datetime | None = None) -> Iterator[TermHit]:
+        """Yield every dictionary term that was found, in the calls since a time if one is given."""
+        for _, terms in self._utterances("terms", since):
+            yield from columns.hits(terms)
+
+    def _utterances(self, column: str, since: datetime | None) -> Iterator[tuple[str, str]]:
+        after, begin = 0, "" if since is None else since.astimezone(UTC).isoformat(timespec="microseconds")
+        while page := self.database.rows(
+            f"SELECT utterances.id, call_id, {column} FROM utterances LEFT JOIN calls ON calls.id = call_id"  # noqa: S608
+            " WHERE utterances.id > ? AND coalesce(started_at, '') >= ? ORDER BY utterances.id LIMIT ?",
+            [after, begin, PAGE],
+        ):
+            yield from ((call_id, value) for _, call_id, value in page)
+            after = page[-1][0]
+
     def transcripts(self, call_id: str) -> list[Transcript]:
         """Return what was said in a call, in order of start."""
         rows = self.database.rows(
-            "SELECT call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms, confidence FROM utterances"
-            " WHERE call_id = ? ORDER BY start_ms, channel",
+            "SELECT call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms, confidence,"
+            " dictionary FROM utterances WHERE call_id = ? ORDER BY start_ms, channel",
             [call_id],
         )
         return [columns.transcript(row) for row in rows]

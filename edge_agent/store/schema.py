@@ -56,4 +56,9 @@ def m002_find(db: sqlite_utils.Database) -> None:
         db.conn.execute(statement)
 
 
-SCHEMA = Schema("store", (m001_keep, m002_find), table="store", command="edge-agent run")
+def m003_dictionary(db: sqlite_utils.Database) -> None:
+    """The version of the dictionary that judged an utterance."""
+    db.conn.execute("ALTER TABLE utterances ADD COLUMN dictionary TEXT NOT NULL DEFAULT ''")
+
+
+SCHEMA = Schema("store", (m001_keep, m002_find, m003_dictionary), table="store", command="edge-agent run")

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,10 @@ from edge_agent.errors import DictionaryError
 from edge_agent.phonetics import HANZI
 from edge_agent.terms.normalise import normalise
 from edge_agent.terms.pinyin import Syllable
-from edge_agent.terms.sheet import Row, read_sheet, read_text
+from edge_agent.terms.sheet import Row, RowError, read_sheet, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 LONGEST_TERM = 64
@@ -30,6 +30,8 @@ _FIELDS = ("id", "name", "industry", "version", "language", "licence")
 _TERM_COLUMNS = ("term", "category", "aliases", "pinyin", "weight", "phonetic", "note")
 _DECOY_COLUMNS = ("heard", "term", "note")
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_EMOJI = re.compile("[\u2600-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u20e3\U0001f000-\U0001faff]")
+_PHONETIC_NAMES = {"自动": "auto", "开": "on", "关": "off"}
 
 
 class Phonetic(StrEnum):
@@ -54,6 +56,11 @@ class Term:
     weight: float = 0.0
     phonetic: Phonetic = Phonetic.AUTO
     note: str = ""
+
+    @property
+    def said(self) -> str:
+        """The pinyin as the table has it (`chong2 zu3`)."""
+        return " ".join(f"{one.initial}{one.final}{one.tone or ''}" for one in self.pinyin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +94,78 @@ class Pack:
     decoys: tuple[Decoy, ...] = ()
 
     @classmethod
-    def load(cls, folder: Path) -> Pack:
-        """Read a pack.
+    def load(cls, folder: Path, refused: Callable[[RowError], None] | None = None) -> Pack:
+        """Read a pack; the first wrong row ends it, unless there is `refused` to be told of each.
 
         Raises:
             DictionaryError: something is missing or wrong; names file, line and column.
         """
+        refused = refused or _refuse
         fields = _read_fields(folder)
-        terms = _read_terms(folder / "terms.csv")
+        terms = read_terms(read_sheet(folder / "terms.csv", _TERM_COLUMNS), refused)
         decoys = folder / "decoys.csv"
-        return cls(**fields, terms=terms, decoys=_read_decoys(decoys, terms) if decoys.exists() else ())
+        return cls(**fields, terms=terms, decoys=_read_decoys(decoys, terms, refused) if decoys.exists() else ())
+
+    @classmethod
+    def parse(cls, content: bytes) -> Pack:
+        """Read back what `content` gives out."""
+        lines = content.decode().split("\n")
+        terms, decoys = (int(count) for count in lines[1].split())
+        rows = [json.loads(line) for line in lines[2 : 2 + terms + decoys]]
+        return cls(
+            **json.loads(lines[0]),
+            terms=tuple(
+                Term(term, category, tuple(aliases), _parse_pinyin(pinyin), weight, Phonetic(phonetic), note)
+                for term, category, aliases, pinyin, weight, phonetic, note in rows[:terms]
+            ),
+            decoys=tuple(Decoy(*row) for row in rows[terms:]),
+        )
+
+    @property
+    def content(self) -> bytes:
+        """What the pack says, in one form: a line of fields, one of counts, and a line for each term and decoy."""
+        lines = [_json(self.fields), f"{len(self.terms)} {len(self.decoys)}"]
+        lines += [
+            _json([one.term, one.category, one.aliases, one.said, one.weight, one.phonetic.value, one.note])
+            for one in self.terms
+        ]
+        lines += [_json([decoy.heard, decoy.term, decoy.note]) for decoy in self.decoys]
+        return "\n".join(lines).encode()
 
     @property
     def digest(self) -> str:
         """The SHA-256 of what the pack says, in hexadecimal; the way its files are laid out does not count."""
-        return hashlib.sha256(json.dumps(asdict(self), ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What `pack.toml` says."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+def check_id(name: str) -> str:
+    """Return the id of a pack if it can be one.
+
+    Raises:
+        DictionaryError: it can't.
+    """
+    if not _ID.fullmatch(name):
+        raise DictionaryError(
+            f"{name!r} can't be the id of a pack", remedy="small letters, digits, `-` and `_`, 64 characters at most"
+        )
+    return name
+
+
+def _refuse(error: RowError) -> None:
+    raise error
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _parse_pinyin(said: str) -> tuple[Syllable, ...]:
+    return tuple(map(Syllable.parse, said.split()))
 
 
 def _read_fields(folder: Path) -> dict[str, str]:
@@ -129,23 +193,28 @@ def _read_fields(folder: Path) -> dict[str, str]:
     return table
 
 
-def _read_terms(file: Path) -> tuple[Term, ...]:
+def read_terms(rows: Iterable[Row], refused: Callable[[RowError], None]) -> tuple[Term, ...]:
+    """Read the terms of a table; `refused` is told of every row that is none."""
     terms: list[Term] = []
     seen: dict[str, int] = {}
-    for row in read_sheet(file, _TERM_COLUMNS):
-        term = _read_term(row)
-        key = normalise(term.term).text
-        if key in seen:
-            row.refuse("term", f"{term.term!r} stands already in line {seen[key]}", "keep one of the two rows")
-        seen[key] = row.line
-        terms.append(term)
+    for row in rows:
+        try:
+            row.check()
+            term = _read_term(row)
+            key = normalise(term.term).text
+            if key in seen:
+                row.refuse("term", f"{term.term!r} stands already in line {seen[key]}", "keep one of the two rows")
+            seen[key] = row.line
+            terms.append(term)
+        except RowError as error:
+            refused(error)
     return tuple(terms)
 
 
 def _read_term(row: Row) -> Term:
     term = row["term"]
     _check_spelling(row, "term", term)
-    aliases = tuple(alias for part in row["aliases"].split("|") if (alias := part.strip()))
+    aliases = tuple(alias for part in row["aliases"].replace("｜", "|").split("|") if (alias := part.strip()))
     for alias in aliases:
         _check_spelling(row, "aliases", alias)
     return Term(
@@ -168,6 +237,12 @@ def _check_spelling(row: Row, column: str, spelling: str) -> None:
             f"{spelling[:12] + '…'!r} has {len(spelling)} characters",
             f"a term or alias has at most {LONGEST_TERM}; a longer phrase belongs in a rule",
         )
+    if spelling.startswith("="):
+        row.refuse(column, f"{spelling[:40]!r} is a formula", "copy the column and paste it as values")
+    if emoji := _EMOJI.search(spelling):
+        row.refuse(column, f"holds the emoji {emoji[0]}, which nobody says", "delete it")
+    if not any(char.isalnum() for char in spelling):
+        row.refuse(column, f"{spelling!r} has nothing that is said", "write the word as it is spelled")
 
 
 def _read_pinyin(row: Row, term: str) -> tuple[Syllable, ...]:
@@ -204,22 +279,27 @@ def _read_weight(row: Row) -> float:
 
 def _read_phonetic(row: Row) -> Phonetic:
     try:
-        return Phonetic(row["phonetic"] or Phonetic.AUTO)
+        written = row["phonetic"].lower()
+        return Phonetic(_PHONETIC_NAMES.get(written, written) or Phonetic.AUTO)
     except ValueError:
         row.refuse("phonetic", f"{row['phonetic']!r} is none of its values", "auto, on or off; nothing means auto")
 
 
-def _read_decoys(file: Path, terms: Iterable[Term]) -> tuple[Decoy, ...]:
+def _read_decoys(file: Path, terms: Iterable[Term], refused: Callable[[RowError], None]) -> tuple[Decoy, ...]:
     names = {normalise(spelling).text: term.term for term in terms for spelling in (*term.aliases, term.term)}
     decoys: list[Decoy] = []
     for row in read_sheet(file, _DECOY_COLUMNS):
-        _check_spelling(row, "heard", row["heard"])
-        term = names.get(normalise(row["term"]).text, "")
-        if row["term"] and not term:
-            row.refuse(
-                "term",
-                f"{row['term']!r} is no term of this pack",
-                "write it as terms.csv does, or leave it empty: the hearing then becomes no term at all",
-            )
-        decoys.append(Decoy(row["heard"], term, row["note"]))
+        try:
+            row.check()
+            _check_spelling(row, "heard", row["heard"])
+            term = names.get(normalise(row["term"]).text, "")
+            if row["term"] and not term:
+                row.refuse(
+                    "term",
+                    f"{row['term']!r} is no term of this pack",
+                    "write it as terms.csv does, or leave it empty: the hearing then becomes no term at all",
+                )
+            decoys.append(Decoy(row["heard"], term, row["note"]))
+        except RowError as error:
+            refused(error)
     return tuple(decoys)
