@@ -71,6 +71,9 @@ class Hear(Section):
         ge=1,
         le=100_000,
     )
+    gain: Literal["auto", "off"] = _setting(
+        "auto", "Bring a party that is too quiet to the level of a telephone, and take away a constant offset."
+    )
     behind_ms: int = _setting(
         300,
         "Recognition is behind if an utterance of a live call waits so long for the model; the first measure is taken"

@@ -110,8 +110,11 @@ class Listener:
         door: Entrance,
         stopping: threading.Event,
         pauses: Pauses | None = None,
+        *,
+        gain: bool = True,
     ) -> None:
         self._source = source
+        self._gain = gain
         self._pauses = pauses or Pauses()
         self._paused_from: int | None = None
         self._endpoint = endpoint
@@ -136,9 +139,11 @@ class Listener:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        from edge_agent.audio.gain import Leveller
         from edge_agent.vad import Segmenter
 
         call = self._source.call
+        self._leveller = Leveller(len(call.speakers)) if self._gain else None
         segmenter = Segmenter(call, self._endpoint)
         reason, error = "end of source", None
         self._door.put(Opened(call))
@@ -182,6 +187,8 @@ class Listener:
                         self._pass(Resumed(call, paused_ms, heard.start // SAMPLES_PER_MS))
                         self._paused_from = None
                     self._deliveries.add(heard.start + heard.samples.shape[1])
+                    if self._leveller is not None:
+                        heard = Chunk(heard.start, self._leveller.feed(heard.samples))
                     for utterance in segmenter.feed(heard):
                         self._pass(self._spoken(utterance))
                     if self._source.live:

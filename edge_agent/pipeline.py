@@ -73,6 +73,7 @@ class Settings:
     batch: int = 8
     gather_ms: int = 40
     behind_ms: int = 300
+    gain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ class Corridor:
         if source.live and self._door.refusing():
             self._refuse(source)
             return
-        listener = Listener(source, self._endpoint, self._door, self._stopping, self._pauses)
+        listener = Listener(source, self._endpoint, self._door, self._stopping, self._pauses, gain=self._settings.gain)
         with self._lock:
             listener.start()
             self._listeners.append(listener)

@@ -142,6 +142,7 @@ def corridor_settings(config: Config) -> Settings:
     return Settings(
         site=config.site.id,
         endpoint=EndpointSettings(**config.vad.model_dump()),
+        gain=config.hear.gain == "auto",
         queue_utterances=config.hear.queue_utterances,
         batch=config.model.batch,
         gather_ms=config.model.gather_ms,

@@ -213,3 +213,19 @@ def test_devices_are_listed(pulse: Pulse, cli: Cli) -> None:
     assert listed["pulse:line.monitor"]["channels"] == 4
     assert listed["pulse:line.monitor"]["rate_hz"] == 48_000
     assert any(each["default"] for each in listed.values())
+
+
+def test_the_command_lists_and_meters(pulse: Pulse, cli: Cli) -> None:
+    device = pulse.plug("line", channels=1)
+    assert device in {each["id"] for each in cli.lines("devices", "--json")}
+    assert "line.monitor" in cli.run("devices").stdout
+    assert "there are" in cli.run("devices", "none", code=3).stderr
+    playing = pulse.play("line", (noise(20, 1) // 4).astype(np.int16))
+    levels = cli.lines("devices", device, "--seconds", "3", "--json")
+    playing.kill()
+    playing.wait()
+    assert {one["type"] for one in levels} == {"level"}
+    loudest = max(one["channels"][0]["rms_dbfs"] for one in levels if one["channels"])
+    expected = 20 * np.log10(np.sqrt(np.mean((noise(20, 1) // 4).astype(float) ** 2)) / 32_768)
+    assert loudest == pytest.approx(expected, abs=1)
+    assert not any(one["channels"][0]["clipped"] for one in levels)

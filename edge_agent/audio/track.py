@@ -48,6 +48,11 @@ _WORDS = {
 }
 
 
+def words(told: dict[str, Any]) -> str:
+    """Say in words what a capturing process told of its failure."""
+    return str(_WORDS.get(told["code"], told["what"]))
+
+
 class Child:
     """The process that holds a device: started, read without blocking, and ended by force."""
 
@@ -215,8 +220,7 @@ class Track:
                 self.format = f"{told['name']}, {self._channels} channels, {self._here_hz} Hz"
                 self._deadline = now + STALL_S
             elif kind == b"E":
-                told = json.loads(body)
-                self._fail(_WORDS.get(told["code"], told["what"]), now)
+                self._fail(words(json.loads(body)), now)
                 return
         if self._child.ended:
             self._fail("the process that holds the device died", now)

@@ -14,6 +14,7 @@ from edge_agent.cli import (
     analyze,
     config,
     demo,
+    devices,
     dictionary,
     doctor,
     evaluate,
@@ -38,6 +39,7 @@ app = typer.Typer(
 
 demo.register(app)
 run.register(app)
+devices.register(app)
 analyze.register(app)
 replay.register(app)
 events.register(app)
