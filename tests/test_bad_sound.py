@@ -98,12 +98,14 @@ def test_clipped_speech_is_still_speech(speech: Samples) -> None:
 
 def _tone(*frequencies: float, seconds: float = 6.0) -> Samples:
     at = np.arange(int(RATE * seconds)) / RATE
-    return np.sum([0.2 * np.sin(2 * np.pi * each * at) for each in frequencies], axis=0).astype(np.float32)
+    out: Samples = np.sum([0.2 * np.sin(2 * np.pi * each * at) for each in frequencies], axis=0).astype(np.float32)
+    return out
 
 
 def _on_off(tone: Samples, on_s: float, off_s: float) -> Samples:
     at = np.arange(len(tone)) / RATE % (on_s + off_s)
-    return (tone * (at < on_s)).astype(np.float32)
+    out: Samples = (tone * (at < on_s)).astype(np.float32)
+    return out
 
 
 def _dtmf() -> Samples:

@@ -33,6 +33,7 @@ _PAUSES_S = (0.5, 1.0, 2.0, 5.0)
 _SHORTFALL = SAMPLE_RATE_HZ // 10
 _WINDOW_S = 2.0
 _LEAST_STAMPS = 20
+_LOOK_S = 0.1
 # Two devices drift apart by their clocks; beyond this the second is moved.
 _APART = SAMPLE_RATE_HZ * 3 // 100
 # No crystal is further off than this; what is slower than it is drift.
@@ -117,6 +118,7 @@ class Shortfall:
     def __init__(self) -> None:
         self._stamps: deque[tuple[float, float]] = deque()
         self._base: float | None = None
+        self._looked_at = 0.0
         self.drift = 0.0
         """How far the samples have moved against the clock by drift, in samples at 16 kHz."""
 
@@ -125,17 +127,19 @@ class Shortfall:
         self._stamps.append((at, ahead))
         while self._stamps[0][0] < at - _WINDOW_S:
             self._stamps.popleft()
-        if len(self._stamps) < _LEAST_STAMPS or at - self._stamps[0][0] < _WINDOW_S * 0.9:
+        since = at - self._looked_at
+        if since < _LOOK_S or len(self._stamps) < _LEAST_STAMPS or at - self._stamps[0][0] < _WINDOW_S * 0.9:
             return 0
+        self._looked_at = at
         # Bursts only ever make the clock seem further ahead, so a low quantile tells where it really is.
-        low = float(np.quantile([ahead for _, ahead in self._stamps], 0.25))
+        low = float(np.quantile([ahead for _, ahead in self._stamps], 0.25, method="lower"))
         if self._base is None:
             self._base = low
             return 0
         if low - self._base > _SHORTFALL:
             self._stamps.clear()
             return round(low - self._base)
-        step = _FASTEST_DRIFT * SAMPLE_RATE_HZ * 0.02
+        step = _FASTEST_DRIFT * SAMPLE_RATE_HZ * min(since, _WINDOW_S)
         moved = min(max(low - self._base, -step), step)
         self._base += moved
         self.drift += moved
