@@ -400,7 +400,7 @@ def _compiler() -> str:
 def main() -> int:
     """Compile for another process: settings as JSON on standard input, the file's name as JSON on standard output."""
     with suppress(OSError):
-        os.nice(10)  # recognition goes first
+        os.nice(5)  # recognition goes first
     try:
         file, temporary = Packs(config.Dictionary.model_validate_json(sys.stdin.read())).compile_for_another()
     except (EdgeError, StoreError) as error:
