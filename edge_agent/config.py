@@ -58,6 +58,13 @@ class Store(Section):
     keep_acknowledged_days: int = _setting(
         7, "How long events are kept after head office acknowledged them.", unit="days", ge=0, le=3650
     )
+    min_free_mib: int = _setting(
+        512,
+        "Room that should stay free on its disk; below it there is an alarm, and acknowledged events go early.",
+        unit="MiB",
+        ge=0,
+        le=1_048_576,
+    )
 
 
 class Hear(Section):

@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ class Appliance:
             pauses=self._pauses,
             spool=rooms.open_spool(config),
         )
-        self.keeper = Keeper(paths.under_state(config.store.database))
+        self.keeper = Keeper(paths.under_state(config.store.database), min_free_mib=config.store.min_free_mib)
         self._uplink = rooms.open_uplink(config, self.keeper) if config.uplink.hub else None
         self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)
 
@@ -186,6 +186,8 @@ class Appliance:
                 "waiting": counts.waiting,
                 "rejected": counts.rejected,
             },
+            "disk": asdict(self.keeper.space()),
+            "rescued": asdict(self.keeper.rescued) if self.keeper.rescued else None,
             "uplink": self._uplink.status().to_dict() if self._uplink is not None else None,
             "model": self._model,
             "dictionary": dictionary,

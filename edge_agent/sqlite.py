@@ -9,7 +9,8 @@ no database at all) is raised as a `StoreError` with a remedy; faults of the pro
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from errno import EISDIR
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,14 @@ BUSY_TIMEOUT_S = 5.0
 
 Error = sqlite3.Error
 Connection = sqlite3.Connection
+
+
+class DamagedError(StoreError):
+    """The file is damaged, or is no database at all."""
+
+
+class FullError(StoreError):
+    """The disk is full; what was stored before is whole."""
 
 
 def sqlite_version() -> tuple[int, ...]:
@@ -75,6 +84,40 @@ class Database(sqlite_utils.Database):
         with in_words(self.path):
             return self.conn.execute(sql, values).fetchall()
 
+    def damage(self) -> str | None:
+        """Look through the whole file (`quick_check`) and return what is wrong with it, or None."""
+        try:
+            found = self.rows("PRAGMA quick_check(1)")
+        except DamagedError as error:
+            return error.what
+        return None if found == [("ok",)] else str(found[0][0])
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of the database as it is at this moment, while it is in use (SQLite's backup API).
+
+        Raises:
+            StoreError: something is there already, or it can't be written.
+        """
+        whole = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            whole.unlink(missing_ok=True)
+            whole.touch(mode=0o600)
+            with in_words(whole), closing(sqlite3.connect(str(whole))) as target:
+                self.conn.backup(target, pages=1000)
+                target.execute("PRAGMA journal_mode = DELETE")  # one file, to be carried anywhere
+            sync(whole)
+            os.link(whole, path)  # unlike a rename it fails where something is already
+            sync(path.parent)
+        except FileExistsError as error:
+            raise StoreError("something is there already", where=str(path), remedy="name another file") from error
+        except OSError as error:
+            raise StoreError(
+                f"the copy can't be written ({error.strerror})", where=str(path), remedy=_ACCESS
+            ) from error
+        finally:
+            whole.unlink(missing_ok=True)
+
     def value(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> Any:
         """Return the first column of a query's first row, or None without a row."""
         rows = self.rows(sql, values)
@@ -115,15 +158,17 @@ def in_words(path: Path) -> Iterator[None]:
         yield
     except Error as error:
         # The low byte is the primary result code: https://www.sqlite.org/rescode.html
-        said = _WORDS.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF)
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        said = _WORDS.get(code)
         if said is None:
             raise
         what, remedy = said
-        raise StoreError(f"{what} ({error})", where=str(path), remedy=remedy) from error
+        raise _KINDS.get(code, StoreError)(f"{what} ({error})", where=str(path), remedy=remedy) from error
 
 
 _ACCESS = "let the user that runs this own the file and its folder, on a disk that is mounted for writing"
 _ASIDE = "stop what uses it, move the file aside, and a new one is made at the next start"
+_KINDS: dict[int, type[StoreError]] = {11: DamagedError, 13: FullError, 26: DamagedError}
 _WORDS = {
     3: ("no permission for the database", _ACCESS),
     5: ("the database is locked by another process", "wait for it, or see who holds it with `fuser -v` and the file"),
@@ -135,6 +180,37 @@ _WORDS = {
     14: ("the database can't be opened", _ACCESS),
     26: ("this file is not a database", f"name another file in the configuration, or {_ASIDE}"),
 }
+
+
+def move_aside(path: Path, why: str) -> Path:
+    """Give a database that nobody has open another name, with the time in it, and return that; its log goes with it.
+
+    Raises:
+        StoreError: it can't be renamed.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = path.with_name(f"{path.name}.{why}-{stamp}")
+    try:
+        for end in (
+            "-wal",
+            "",
+        ):  # the log first: without its database it says nothing, but the other way round it is lost
+            if path.with_name(path.name + end).exists():
+                path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+        path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+        sync(path.parent)
+    except OSError as error:
+        raise StoreError(f"it can't be moved aside ({error.strerror})", where=str(path), remedy=_ACCESS) from error
+    return aside
+
+
+def sync(path: Path) -> None:
+    """Have a file or a folder written to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _find(path: Path) -> None:

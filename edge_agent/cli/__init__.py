@@ -25,6 +25,7 @@ from edge_agent.cli import (
     replay,
     rules,
     run,
+    store,
 )
 from edge_agent.errors import EdgeError
 
@@ -45,6 +46,7 @@ replay.register(app)
 events.register(app)
 hub.register(app)
 keys.register(app)
+store.register(app)
 dictionary.register(app)
 rules.register(app)
 evaluate.register(app)

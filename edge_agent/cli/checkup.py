@@ -177,14 +177,22 @@ def _state_folder(config: Config) -> Outcome:
 
 
 def _database(config: Config) -> Outcome:
-    from edge_agent.store import Store
+    from edge_agent.store import Store, last_rescue
 
     path = paths.under_state(config.store.database)
     if not path.exists():
         return _ok(f"{path} (made at the first run)")
     with Store.open(path, readonly=True) as store:
-        counts = store.counts()
-    return _ok(f"{path}: {counts.events} events, {counts.waiting} waiting")
+        damage, counts, rescue = store.damage(), store.counts(), last_rescue(store)
+    if damage is not None:
+        again = "start the service again: it moves the file aside, begins a new one and saves what can be read"
+        return State.FAIL, f"{path} IS DAMAGED: {damage}", again
+    found = f"{path}: {counts.events} events, {counts.waiting} waiting"
+    if rescue is not None and Path(rescue.aside).exists():
+        saved = f"{rescue.events} events, {rescue.transcripts} transcripts and {rescue.calls} calls"
+        loudly = f"A DAMAGED DATABASE WAS REPLACED at {rescue.at} ({rescue.found}); saved from it were {saved}"
+        return State.WARN, f"{loudly}. Now {found}", f"look after this disk; then remove {rescue.aside}"
+    return _ok(found)
 
 
 def _keys(config: Config) -> Outcome:

@@ -4,9 +4,28 @@
 every event waits in the outbox until head office has acknowledged it.
 """
 
+from edge_agent.store.copies import PutBack, put_back
 from edge_agent.store.database import Store
 from edge_agent.store.keeper import Keeper
 from edge_agent.store.library import Change, Library
+from edge_agent.store.rescue import Rescue, last_rescue, salvage
+from edge_agent.store.room import Space
 from edge_agent.store.rows import Counts, Ended, OutboxRow, State, StoredEvent
 
-__all__ = ["Change", "Counts", "Ended", "Keeper", "Library", "OutboxRow", "State", "Store", "StoredEvent"]
+__all__ = [
+    "Change",
+    "Counts",
+    "Ended",
+    "Keeper",
+    "Library",
+    "OutboxRow",
+    "PutBack",
+    "Rescue",
+    "Space",
+    "State",
+    "Store",
+    "StoredEvent",
+    "last_rescue",
+    "put_back",
+    "salvage",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from edge_agent.sqlite import Connection, Database, open_database
@@ -207,22 +208,54 @@ class Store:
             self.rewind(begins)
         return epoch
 
+    def damage(self) -> str | None:
+        """Look through the whole file and return what is wrong with it, or None."""
+        return self.database.damage()
+
+    def note(self, key: str, value: str) -> None:
+        """Remember something about this database; `noted` gives it back."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
+
+    def noted(self, key: str) -> str | None:
+        """Return what was remembered, or None."""
+        value = self.database.value("SELECT value FROM meta WHERE key = ?", [key])
+        return None if value is None else str(value)
+
+    def adopt(self, table: str, columns: str, rows: Iterable[tuple[Any, ...]]) -> int:
+        """Take rows of another store's table into this one and return how many; what is here already stays as it is.
+
+        Raises:
+            StoreError: the file can't be written; what came before is in.
+        """
+        marks = ", ".join("?" * len(columns.split(",")))
+        known = "WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ?1)" if table == "events" else "WHERE true"
+        query = f"INSERT INTO {table} ({columns}) SELECT {marks} {known} ON CONFLICT DO NOTHING"
+        query = query.replace("SELECT ?", "SELECT ?1", 1)
+        source, taken = iter(rows), 0
+        while page := list(islice(source, PAGE)):
+            with self.transaction() as connection:
+                taken += connection.executemany(query, page).rowcount
+        return taken
+
     def counts(self) -> Counts:
         """Count the events, and those in each state."""
         by_state = dict(self.database.rows("SELECT state, count(*) FROM outbox GROUP BY state"))
         return Counts(sum(by_state.values()), *(by_state.get(state.value, 0) for state in State))
 
-    def prune(self, before: datetime) -> int:
+    def prune(self, before: datetime, limit: int = -1) -> int:
         """Remove the events that were acknowledged before a time and return how many; all others stay.
+
+        `limit` takes the oldest so many: each needs a little room in the log.
 
         Raises:
             StoreError: nothing was removed, because of the file or the disk.
         """
         with self.transaction() as connection:
             return connection.execute(
-                "DELETE FROM events WHERE sequence IN"
-                " (SELECT sequence FROM outbox WHERE state = 'acknowledged' AND acknowledged_at < ?)",
-                [columns.time(before)],
+                "DELETE FROM events WHERE sequence IN (SELECT sequence FROM outbox"
+                " WHERE state = 'acknowledged' AND acknowledged_at < ? ORDER BY sequence LIMIT ?)",
+                [columns.time(before), limit],
             ).rowcount
 
     # ---- for people

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
+import time
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from edge_agent.errors import StoreError
+from edge_agent.sqlite import DamagedError, FullError
 from edge_agent.store.database import Store
+from edge_agent.store.rescue import last_rescue, open_store
+from edge_agent.store.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from edge_agent.event import Event
+    from edge_agent.store.rescue import Rescue
+    from edge_agent.store.room import Space
     from edge_agent.store.rows import Counts, Ended, OutboxRow
     from edge_agent.types import Call, Transcript
 
 T = TypeVar("T")
 
 GROUP = 64  # batches that share one commit at most
+LOOK_S = 5.0  # how often the room on the disk is looked at
+LOG_BYTES = 67_108_864  # a log that has grown beyond this is emptied as soon as no reader is in the way
+PRUNE_AT_ONCE = 500  # events removed in one transaction where room is scarce
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +49,35 @@ class Keeper:
 
     Batches that wait while one is committed share the next commit, so the disk is asked once for all of them. A future
     is done only after that commit; if the commit fails it carries the `StoreError`, nothing of the batch is stored, and
-    the keeper goes on.
+    the keeper goes on. A database that turns out to be damaged, at the start or later, is replaced (see
+    `edge_agent.store.rescue`). Where the disk runs full, acknowledged events are removed, and never others.
 
     It offers what the uplink needs of an outbox: `epoch`, `begins`, `acknowledged`, `pending`, `urgent`, `at`,
     `acknowledge`, `rewind`, `renew`, and `changed`, which is set whenever new events have been committed (wait for it,
     clear it, then read `pending`).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, min_free_mib: int = 0) -> None:
         """Open the database and start the thread.
+
+        `min_free_mib` is what should stay free on the disk: below it acknowledged events are removed early.
 
         Raises:
             StoreError: as `Store.open` for writing.
         """
         self.changed = threading.Event()
         self._path = path
+        self._room = Room(path, min_free_mib)
+        self._look_at = 0.0
+        self.rescued: Rescue | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._open = True
+        self._reading = threading.Lock()
         ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="keeper")
         self._thread.start()
         ready.result()
-        self._reading = threading.Lock()
         try:
             self._reader = Store.open(path, readonly=True, any_thread=True)
         except BaseException:
@@ -132,6 +151,10 @@ class Keeper:
         with self._reading:
             return self._reader.counts()
 
+    def space(self) -> Space:
+        """Return how much room there was on the disk a moment ago."""
+        return self._room.space
+
     def stop(self) -> None:
         """Commit what is queued, then close; a second call does nothing."""
         self._close()
@@ -163,21 +186,29 @@ class Keeper:
 
     def _run(self, ready: Future[None]) -> None:
         try:
-            store = Store.open(self._path)
+            self._store = open_store(self._path)
+            self.rescued = last_rescue(self._store)
         except BaseException as error:
             ready.set_exception(error)
             return
-        with store:
+        try:
             ready.set_result(None)
             going = True
             while going:
+                if time.monotonic() >= self._look_at:
+                    self._look_after()
                 jobs, going = self._take()
-                self._commit(store, [job for job in jobs if job.done.set_running_or_notify_cancel()])
+                self._commit([job for job in jobs if job.done.set_running_or_notify_cancel()])
+        finally:
+            self._store.close()
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for a batch, take what has queued up behind it, and say whether more may come."""
+        """Wait a while for a batch, take what has queued up behind it, and say whether more may come."""
         jobs: list[_Job] = []
-        job = self._jobs.get()
+        try:
+            job = self._jobs.get(timeout=LOOK_S)
+        except queue.Empty:
+            return jobs, True
         while job is not None:
             jobs.append(job)
             if len(jobs) == GROUP or self._jobs.empty():
@@ -185,23 +216,76 @@ class Keeper:
             job = self._jobs.get()
         return jobs, False
 
-    def _commit(self, store: Store, jobs: list[_Job]) -> None:
+    def _commit(self, jobs: list[_Job], *, again: bool = True) -> None:
+        if not jobs:
+            return
         try:
-            with store.transaction():
-                before = store.last()
-                results = [job.work(store) for job in jobs]
-                grown = store.last() > before
+            with self._store.transaction():
+                before = self._store.last()
+                results = [job.work(self._store) for job in jobs]
+                grown = self._store.last() > before
         except Exception as error:
             # A StoreError is the file's condition and meets the whole group; anything else is the fault of one batch,
             # and the others must not fail with it.
+            if again and self._mended(error):
+                self._commit(jobs, again=False)
+                return
             if len(jobs) > 1 and not isinstance(error, StoreError):
                 for job in jobs:
-                    self._commit(store, [job])
+                    self._commit([job], again=again)
                 return
             for job in jobs:
                 job.done.set_exception(error)
             return
+        self._room.full = False
         for job, result in zip(jobs, results, strict=True):
             job.done.set_result(result)
         if grown:
             self.changed.set()
+
+    def _mended(self, error: Exception) -> bool:
+        """Do what can be done about the file's condition and say whether it is worth another try."""
+        try:
+            if isinstance(error, FullError):
+                self._room.full = True
+                self._room.give_up_the_reserve()
+                return self._make_room() > 0
+            if isinstance(error, DamagedError):
+                self._replace()
+                return True
+        except Exception as further:
+            log.error("this could not be mended: %s", further)
+        return False
+
+    def _replace(self) -> None:
+        """Close what is damaged and go on with what `open_store` makes of it; readers wait meanwhile."""
+        with self._reading:
+            self._reader.close()
+            self._store.close()
+            self._store = open_store(self._path)
+            self._reader = Store.open(self._path, readonly=True, any_thread=True)
+        self.rescued = last_rescue(self._store)
+        self.changed.set()
+
+    def _make_room(self) -> int:
+        """Remove acknowledged events, the oldest first, and return how many; their pages are used again."""
+        removed = 0
+        while count := self._store.prune(datetime.now(UTC), PRUNE_AT_ONCE):
+            removed += count
+            with suppress(StoreError):
+                self._store.database.value("PRAGMA wal_checkpoint(TRUNCATE)")
+        if removed:
+            log.warning("%s acknowledged events were removed, for the disk is nearly full", removed)
+        return removed
+
+    def _look_after(self) -> None:
+        """See that there is room, and that the log does not grow for ever."""
+        self._look_at = time.monotonic() + LOOK_S
+        try:
+            if self._room.look().tight:
+                self._make_room()
+            wal = self._path.with_name(f"{self._path.name}-wal")
+            if wal.exists() and wal.stat().st_size > LOG_BYTES:
+                self._store.database.value("PRAGMA wal_checkpoint(TRUNCATE)")
+        except (StoreError, OSError) as error:
+            log.warning("the database was not looked after: %s", error)
