@@ -141,10 +141,11 @@ class Store:
         )
         return [OutboxRow(*row) for row in rows]
 
-    def acknowledge(self, through: int, rejected: Mapping[int, str] | None = None) -> None:
+    def acknowledge(self, through: int, rejected: Mapping[int, str] | None = None, *, drop: bool = False) -> None:
         """Settle every waiting event up to and including sequence `through`.
 
-        `rejected` maps the sequences among them that head office put aside to its reasons.
+        `rejected` maps the sequences among them that head office put aside to its reasons. With `drop` (on a full disk)
+        the acknowledged ones are removed instead of kept for a while.
 
         Raises:
             StoreError: nothing was settled, because of the file or the disk.
@@ -156,6 +157,10 @@ class Store:
                 " WHERE state = 'waiting' AND sequence = ? AND sequence <= ?",
                 ((now, reason, sequence, through) for sequence, reason in (rejected or {}).items()),
             )
+            if drop:
+                waiting = "SELECT sequence FROM outbox WHERE state = 'waiting' AND sequence <= ?"
+                connection.execute(f"DELETE FROM events WHERE sequence IN ({waiting})", [through])  # noqa: S608
+                return
             connection.execute(
                 "UPDATE outbox SET state = 'acknowledged', acknowledged_at = ?"
                 " WHERE state = 'waiting' AND sequence <= ?",
@@ -211,6 +216,11 @@ class Store:
     def damage(self) -> str | None:
         """Look through the whole file and return what is wrong with it, or None."""
         return self.database.damage()
+
+    def limit(self, *, grow: bool) -> None:
+        """Let the file grow, or keep it to the pages it has: those of removed events are used again."""
+        most = 4_294_967_294 if grow else self.database.value("PRAGMA page_count")
+        self.database.value(f"PRAGMA max_page_count = {most}")
 
     def note(self, key: str, value: str) -> None:
         """Remember something about this database; `noted` gives it back."""

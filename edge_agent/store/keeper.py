@@ -100,7 +100,7 @@ class Keeper:
 
     def acknowledge(self, through: int, rejected: Mapping[int, str] | None = None) -> None:
         """Settle events and return when that is on the disk (see `Store.acknowledge`)."""
-        self._submit(lambda store: store.acknowledge(through, rejected)).result()
+        self._submit(lambda store: store.acknowledge(through, rejected, drop=self._room.full)).result()
 
     def rewind(self, through: int) -> None:
         """Let events wait again and return when that is on the disk (see `Store.rewind`)."""
@@ -237,7 +237,6 @@ class Keeper:
             for job in jobs:
                 job.done.set_exception(error)
             return
-        self._room.full = False
         for job, result in zip(jobs, results, strict=True):
             job.done.set_result(result)
         if grown:
@@ -247,9 +246,11 @@ class Keeper:
         """Do what can be done about the file's condition and say whether it is worth another try."""
         try:
             if isinstance(error, FullError):
-                self._room.full = True
+                fresh = not self._room.full
                 self._room.give_up_the_reserve()
-                return self._make_room() > 0
+                # The reserve is there to acknowledge and to remove, not to be filled with more: no new pages.
+                self._store.limit(grow=False)
+                return self._make_room() > 0 or fresh
             if isinstance(error, DamagedError):
                 self._replace()
                 return True
@@ -269,11 +270,19 @@ class Keeper:
 
     def _make_room(self) -> int:
         """Remove acknowledged events, the oldest first, and return how many; their pages are used again."""
-        removed = 0
-        while count := self._store.prune(datetime.now(UTC), PRUNE_AT_ONCE):
+        removed, at_once = 0, PRUNE_AT_ONCE
+        while at_once:
+            try:
+                count = self._store.prune(datetime.now(UTC), at_once)
+            except FullError:
+                at_once //= 4
+                continue
+            finally:
+                with suppress(StoreError):
+                    self._store.database.value("PRAGMA wal_checkpoint(TRUNCATE)")
             removed += count
-            with suppress(StoreError):
-                self._store.database.value("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not count:
+                break
         if removed:
             log.warning("%s acknowledged events were removed, for the disk is nearly full", removed)
         return removed
@@ -282,8 +291,12 @@ class Keeper:
         """See that there is room, and that the log does not grow for ever."""
         self._look_at = time.monotonic() + LOOK_S
         try:
-            if self._room.look().tight:
+            was_full = self._room.full
+            if self._room.look().tight or self._room.full:
                 self._make_room()
+            if was_full != self._room.full:
+                self._store.limit(grow=was_full)
+                log.warning("%s", "there is room on the disk again" if was_full else "the disk is full")
             wal = self._path.with_name(f"{self._path.name}-wal")
             if wal.exists() and wal.stat().st_size > LOG_BYTES:
                 self._store.database.value("PRAGMA wal_checkpoint(TRUNCATE)")

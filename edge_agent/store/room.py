@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RESERVE_BYTES = 8_388_608  # given up on a full disk, so that acknowledged events can be removed: that needs log
+RESERVE_BYTES = 8_388_608  # given up on a full disk, so that something can be removed: even that needs log
 _REPEAT_S = 600.0
 _MIB = 1_048_576
 
@@ -52,17 +52,27 @@ class Room:
                 self._folder,
                 self._min_free_mib,
             )
-        if not tight and not self._reserve.exists():
-            with suppress(OSError):
-                handle = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                try:
-                    os.posix_fallocate(handle, 0, RESERVE_BYTES)
-                finally:
-                    os.close(handle)
+        if free > 2 * RESERVE_BYTES and not self._reserve.exists():
+            self._take_a_reserve()
+        # Without a reserve it stays full; one that was given up before a restart does not come back by that.
+        self.full = not self._reserve.exists() and (self.full or free < RESERVE_BYTES)
         self.space = Space(free // _MIB, tight, self.full)
         return self.space
 
     def give_up_the_reserve(self) -> None:
-        """Free what was kept for this moment."""
+        """Free what was kept for this moment; until there is a new one the disk counts as full."""
+        self.full = True
         with suppress(OSError):
             self._reserve.unlink(missing_ok=True)
+
+    def _take_a_reserve(self) -> None:
+        whole = self._reserve.with_suffix(".part")
+        try:
+            handle = os.open(whole, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                os.posix_fallocate(handle, 0, RESERVE_BYTES)
+            finally:
+                os.close(handle)
+            whole.rename(self._reserve)
+        except OSError:
+            whole.unlink(missing_ok=True)
