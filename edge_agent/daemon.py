@@ -73,7 +73,7 @@ class Appliance:
             spool=rooms.open_spool(config),
         )
         self.keeper = Keeper(paths.under_state(config.store.database), min_free_mib=config.store.min_free_mib)
-        self._uplink = rooms.open_uplink(config, self.keeper) if config.uplink.hub else None
+        self._uplink = rooms.open_uplink(config, self.keeper, self._about) if config.uplink.hub else None
         self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)
 
     def start(self) -> None:
@@ -201,6 +201,10 @@ class Appliance:
         if not seen:
             return None
         return {f"p{part}": round(1000 * seen[min(len(seen) - 1, len(seen) * part // 100)]) for part in (50, 95)}
+
+    def _about(self) -> dict[str, str]:
+        dictionary, rules = self._judges()
+        return {"agent": __version__, "dictionary": dictionary, "rules": rules, "model": self._model}
 
     def _judges(self) -> tuple[str, str]:
         versions = self._corridor.knowledge.versions()

@@ -13,7 +13,7 @@ from edge_agent.packs import Packs
 from edge_agent.pipeline import Knowledge, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edge_agent.asr import Engine
     from edge_agent.asr.spool import Spool
@@ -157,11 +157,14 @@ def open_file(config: Config, path: Path, speakers: Sequence[Speaker], *, realti
     return FileSource(path, chunk_ms=_chunk_ms(config, realtime), speakers=tuple(speakers), realtime=realtime)
 
 
-def open_uplink(config: Config, outbox: Outbox) -> Uplink:
-    """Make the branch's end of the line to head office; it connects when it is started."""
+def open_uplink(config: Config, outbox: Outbox, about: Callable[[], Mapping[str, str]] = dict) -> Uplink:
+    """Make the branch's end of the line to head office; it connects when it is started.
+
+    `about` tells head office at each connection which versions run here, by name.
+    """
     from edge_agent.uplink import Uplink
 
-    return Uplink(outbox, config.uplink)
+    return Uplink(outbox, config.uplink, about=about)
 
 
 def open_source(config: Config, source: Source) -> FileSource:

@@ -1,4 +1,4 @@
-"""A short version of `scripts/torture`: everything that can happen, once; and it would notice if something were lost."""
+"""A short version of `scripts/torture`: everything that can happen; and it would notice if something were lost."""
 
 from __future__ import annotations
 
