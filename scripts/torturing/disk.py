@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.store import Store
 from torturing.check import Judge
-from torturing.ends import BranchEnd, wait_for
+from torturing.ends import BranchEnd, Pace, wait_for
 from torturing.proxy import Mood
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(world: World, say: Callable[[str], None]) -> dict[str, object]:
     if mounted.returncode:
         say(f"disk: left out, for no disk can be mounted here ({mounted.stderr.strip()})")
         return {"done": False}
-    branch = BranchEnd(folder, world.hub, world.proxy.address, 1, (100, 0.001), small)
+    branch = BranchEnd(folder, world.hub, world.proxy.address, 1, Pace(100, 0.001, backlog=0), small)
     judge = Judge(world.hub.database, [branch])
     try:
         branch.start()

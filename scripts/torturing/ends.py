@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
 HERE = multiprocessing.get_context("forkserver")
 PATIENCE_S = 120.0
 CLAIMED = "/sites/branch"  # every branch claims this one name
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a branch writes: events in a commit at most, the pause between two on average, how many may wait (0: any)."""
+
+    most: int
+    pause_s: float
+    backlog: int = 2000
 
 
 # ---- in the processes
@@ -67,7 +77,7 @@ def branch_main(
     files: tuple[Path, Path],
     settings: Uplink,
     seed: int,
-    pace: tuple[int, float],
+    pace: Pace,
     log: Path,
     offset: Any,
     ready: Connection,
@@ -75,7 +85,6 @@ def branch_main(
     """Commit events without end; ids go into a journal once they are committed, and only then."""
     _begin(log, offset)
     chance = random.Random(seed)
-    most, pause_s = pace
     journal = os.open(files[1], os.O_RDWR | os.O_CREAT | os.O_APPEND)
     os.ftruncate(journal, os.fstat(journal).st_size // LINE * LINE)
     number = 0
@@ -84,19 +93,21 @@ def branch_main(
         line.start()
         ready.send("up")
         while True:
-            count = chance.randint(1, most)
+            count = chance.randint(1, pace.most)
             made = [_event(number + each, chance) for each in range(count)]
             number += count
             while True:  # as the appliance does: it waits rather than lose
                 try:
-                    keeper.keep(events=made).result()
+                    last = keeper.keep(events=made).result()
                     break
                 except EdgeError as error:
                     logging.error("not stored: %s", error)
                     time.sleep(0.2)
             text = "".join(f"{one.id} {'!' if one.data['severity'] == 'alarm' else '.'}\n" for one in made)
             os.write(journal, text.encode())
-            time.sleep(chance.uniform(0, 2 * pause_s))
+            while pace.backlog and last - keeper.acknowledged() > pace.backlog:
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0, 2 * pace.pause_s))
 
 
 def _event(number: int, chance: random.Random) -> Event:
@@ -196,7 +207,7 @@ class BranchEnd(_Process):
     """A branch with a key of its own; `through` is where its uplink goes: the hub, or what stands before it."""
 
     def __init__(
-        self, folder: Path, hub: HubEnd, through: str, seed: int, pace: tuple[int, float], disk: Path | None = None
+        self, folder: Path, hub: HubEnd, through: str, seed: int, pace: Pace, disk: Path | None = None
     ) -> None:
         super().__init__(folder)
         self.database = (disk or folder) / "branch.db"
@@ -300,4 +311,4 @@ def wait_for(what: str, true: Any, patience_s: float = PATIENCE_S) -> None:
     while not true():
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come about within {patience_s:g} s")
-        time.sleep(0.02)
+        time.sleep(0.05)
