@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 Occurrence = tuple[int, int, int]
 """Start, end (half-open, in characters) and the index of the pattern."""
+
+
+class Spans:
+    """Occurrences, to be asked which of them lie somewhere."""
+
+    def __init__(self, found: Sequence[Occurrence]) -> None:
+        self._found = sorted(found)
+        self._starts = [start for start, _, _ in self._found]
+        self._longest = max((end - start for start, end, _ in found), default=0)
+
+    def within(self, start: int, end: int) -> list[Occurrence]:
+        """Return those that share a character with a span."""
+        first = bisect_left(self._starts, start - self._longest)
+        return [one for one in self._found[first : bisect_left(self._starts, end)] if one[1] > start]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""`edge-agent eval`: how well the rules do on labelled calls; the recognizer's part is in `evaluate_asr`."""
+"""`edge-agent eval`: how well the rules do on labelled calls; see `evaluate_asr`, `evaluate_terms` too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_agent.cli import evaluate_asr, out
+from edge_agent.cli import evaluate_asr, evaluate_terms, out
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -20,6 +20,7 @@ group = typer.Typer(help="Measure quality on labelled data.", no_args_is_help=Tr
 def register(app: typer.Typer) -> None:
     """Add this group's commands to the front door."""
     group.command("asr")(evaluate_asr.asr)
+    group.command("terms")(evaluate_terms.terms)
     app.add_typer(group, name="eval")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Parts = Mapping[str, NDArray[Any]]
 
-FORMAT = 1
+FORMAT = 2
 """Grows with every change of what a compiled dictionary consists of, so that an older cache is not read."""
 
 _MAGIC = b"EDGEDICT"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edge_agent.automaton import Automaton
+from edge_agent.automaton import Automaton, Spans
 from edge_agent.errors import DictionaryError
-from edge_agent.terms import compiled
+from edge_agent.terms import boundary, compiled
 from edge_agent.terms.compiled import Strings
 from edge_agent.terms.entries import Entries
-from edge_agent.terms.normalise import Normalised, normalise
+from edge_agent.terms.forms import Forms
+from edge_agent.terms.normalise import Normalised, has_filler, normalise
 from edge_agent.terms.pack import Entry, Pack
 from edge_agent.terms.sound import Correction, Sounds
+from edge_agent.terms.spellings import Spellings
 from edge_agent.types import TermHit
 
 if TYPE_CHECKING:
@@ -42,14 +44,23 @@ class Recognition:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A term in a normalised text; `put` is what stands there from now on, None what was said."""
+    """A term in a text as it was heard, at `heard[start:end]`; a misheard one becomes `surface`."""
 
     start: int
     end: int
     entry: Entry
+    surface: str
     via: str
     score: float
-    put: str | None = None
+
+    def touches(self, other: _Found) -> bool:
+        """Tell whether both share a character."""
+        return self.start < other.end and other.start < self.end
+
+
+_BETWEEN = "\n"
+_FAR_MORE = 8.0
+"""Log odds from which a correction outweighs two characters that happen to be a term."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +72,9 @@ class Dictionary:
 
     version: str
     entries: Entries
-    _spellings: _Spellings
+    _spellings: Spellings
     _exact: Automaton
+    _forms: Forms
     _sounds: Sounds
     _decoy_terms: Strings
     """For each decoy, the terms it must not become, a line each; an empty line stands for all."""
@@ -96,7 +108,8 @@ class Dictionary:
             if key not in rows or entry.term.weight > rows[key].term.weight:
                 rows[key] = entry
         entries = Entries.of(rows.values())
-        keys, spellings = _Spellings.of(entries)
+        keys, spellings = Spellings.of(entries)
+        forms, patterns = Forms.build(spellings)
         decoys: dict[str, set[str]] = {}
         for decoy in (decoy for pack in packs for decoy in pack.decoys):
             decoys.setdefault(normalise(decoy.heard).text, set()).add(decoy.term)
@@ -105,7 +118,8 @@ class Dictionary:
             entries=entries,
             _spellings=spellings,
             _exact=Automaton.build(keys),
-            _sounds=Sounds.build(spellings.named, len(keys)),
+            _forms=forms,
+            _sounds=Sounds.build(forms, patterns),
             _decoy_terms=Strings.of("\n".join(sorted(terms)) for terms in decoys.values()),
             _decoys=Automaton.build(list(decoys)),
         )
@@ -117,6 +131,7 @@ class Dictionary:
             **self.entries.parts(),
             **self._spellings.parts(),
             **self._exact.parts("exact"),
+            **self._forms.parts(),
             **self._sounds.parts(),
             **self._decoy_terms.parts("decoy.terms"),
             **self._decoys.parts("decoy.automaton"),
@@ -129,13 +144,15 @@ class Dictionary:
         The parts must be whole: `edge_agent.terms.compiled.read` vouches for that.
         """
         entries = Entries.from_parts(parts)
-        spellings = _Spellings.from_parts(parts, entries)
+        spellings = Spellings.from_parts(parts, entries)
+        forms = Forms.from_parts(parts, spellings)
         return cls(
             version=parts["version"].tobytes().decode(),
             entries=entries,
             _spellings=spellings,
             _exact=Automaton.from_parts(parts, "exact"),
-            _sounds=Sounds.from_parts(parts, spellings.named),
+            _forms=forms,
+            _sounds=Sounds.from_parts(parts, forms),
             _decoy_terms=Strings.from_parts(parts, "decoy.terms"),
             _decoys=Automaton.from_parts(parts, "decoy.automaton"),
         )
@@ -144,104 +161,103 @@ class Dictionary:
         """Find the terms in a text and put right those that were misheard: a pure function.
 
         A term or an alias that was said stays as it was said; only what sounds like one of three syllables and more,
-        but is spelled otherwise, is replaced.
+        but is spelled otherwise, is replaced. What people say while they think (嗯, 那个) may stand within a term.
         """
-        text = normalise(heard)
+        return self.recognise_all((heard,))[0]
+
+    def recognise_all(self, lines: Sequence[str]) -> list[Recognition]:
+        """Do the same to many texts at once, each by itself; some hundred of them are the fastest."""
+        found = self._in_lines(lines)
+        hesitant = [at for at, line in enumerate(lines) if has_filler(line)]
+        if hesitant:
+            skipping = self._in_lines([lines[at] for at in hesitant], skipping=True)
+            for at, more in zip(hesitant, skipping, strict=True):
+                found[at] += [one for one in more if not any(one.touches(other) for other in found[at])]
+                found[at].sort(key=lambda one: one.start)
+        return [_assemble(line, hits) for line, hits in zip(lines, found, strict=True)]
+
+    def _in_lines(self, lines: Sequence[str], *, skipping: bool = False) -> list[list[_Found]]:
+        """Return what is in each line; if `skipping`, only what stands around a filler.
+
+        They are searched as one text: no term reaches across what separates them.
+        """
+        text = normalise(_BETWEEN.join(lines))
+        found: list[list[_Found]] = [[] for _ in lines]
+        starts = list(accumulate((len(line) + len(_BETWEEN) for line in lines), initial=0))
+        for one in self._find(text.without_fillers() if skipping else text, skipping=skipping):
+            line = bisect_right(starts, one.start) - 1
+            found[line].append(replace(one, start=one.start - starts[line], end=one.end - starts[line]))
+        return found
+
+    def _find(self, text: Normalised, *, skipping: bool = False) -> list[_Found]:
+        """Return what is in a text, in order; if `skipping`, only what stands around something that was left out."""
         exact = self._find_exact(text)
-        decoys = [
-            (start, end, self._decoy_terms[which].split("\n")) for start, end, which in self._decoys.find(text.text)
-        ]
+        decoys = Spans(self._decoys.find(text.text))
+        hits = Spans(exact)
 
         def allowed(correction: Correction) -> bool:
-            term = correction.sounding.entry.term.term
-            return not any(
-                start < correction.end and correction.start < end and ("" in terms or term in terms)
-                for start, end, terms in decoys
-            ) and all(_compatible(correction, found, text) for found in exact)
+            start, end = correction.start, correction.end
+            if any(not self._compatible(correction, hit, text) for hit in hits.within(start, end)):
+                return False
+            near = [self._decoy_terms[which].split("\n") for _, _, which in decoys.within(start, end)]
+            if not near:
+                return True
+            term = self._forms.named(correction.form)[0].term.term
+            return not any("" in terms or term in terms for terms in near)
 
         corrections = self._sounds.find(text, allowed)
-        kept = [one for one in exact if all(one.end <= fix.start or fix.end <= one.start for fix in corrections)]
-        fixed = [
-            _Found(fix.start, fix.end, fix.sounding.entry, "phonetic", fix.score, fix.sounding.surface)
-            for fix in corrections
+        fixed = Spans([(fix.start, fix.end, fix.form) for fix in corrections])
+        found = [
+            _Found(*text.span(start, end), *self._spellings.named(which), self._spellings.via(which), 1.0)
+            for start, end, which in exact
+            if not fixed.within(start, end) and (not skipping or text.skips(start, end))
         ]
-        return _assemble(text, sorted(kept + fixed, key=lambda found: found.start))
+        found += [
+            _Found(*text.span(fix.start, fix.end), *self._forms.named(fix.form), "phonetic", fix.score)
+            for fix in corrections
+            if not skipping or text.skips(fix.start, fix.end)
+        ]
+        return sorted(found, key=lambda one: one.start)
 
-    def _find_exact(self, text: Normalised) -> list[_Found]:
+    def _find_exact(self, text: Normalised) -> list[tuple[int, int, int]]:
         """Return what is written as the dictionary has it: leftmost, then longest, and never a part of a word."""
-        found: list[_Found] = []
+        found: list[tuple[int, int, int]] = []
         done = 0
         for start, end, which in sorted(self._exact.find(text.text), key=lambda hit: (hit[0], -hit[1])):
-            if start >= done and text.whole(start, end):
-                entry, _ = self._spellings.named(which)
-                found.append(_Found(start, end, entry, self._spellings.via(which), 1.0))
+            if start >= done and text.whole(start, end) and not boundary.straddles(text.text, start, end):
+                found.append((start, end, which))
                 done = end
         return found
 
+    def _compatible(self, correction: Correction, hit: tuple[int, int, int], text: Normalised) -> bool:
+        """Tell whether a correction leaves what was found alone: it lies apart, or holds it whole and unchanged.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Spellings:
-    """Every way to write a term, by number: whose it is, how it is written, and whether it is the term's own."""
-
-    entries: Entries
-    owner: NDArray[np.int32]
-    own: NDArray[np.uint8]
-    surfaces: Strings
-
-    @classmethod
-    def of(cls, entries: Entries) -> tuple[list[str], _Spellings]:
-        """Return the normalised spellings and what they mean: a term's own before an alias, then the heavier term."""
-        out = {normalise(entry.term.term).text: (number, entry.term.term, 1) for number, entry in enumerate(entries)}
-        for number, entry in enumerate(entries):
-            for alias in entry.term.aliases:
-                key = normalise(alias).text
-                rival = out.get(key)
-                if rival is None or (not rival[2] and entry.term.weight > entries.weight[rival[0]]):
-                    out[key] = (number, alias, 0)
-        owner, surfaces, own = zip(*out.values(), strict=True) if out else ((), (), ())
-        return list(out), cls(entries, np.array(owner, np.int32), np.array(own, np.uint8), Strings.of(surfaces))
-
-    @classmethod
-    def from_parts(cls, parts: Parts, entries: Entries) -> _Spellings:
-        surfaces = Strings.from_parts(parts, "spelling.surface")
-        return cls(entries, parts["spelling.owner"], parts["spelling.own"], surfaces)
-
-    def parts(self) -> dict[str, NDArray[Any]]:
-        return {"spelling.owner": self.owner, "spelling.own": self.own, **self.surfaces.parts("spelling.surface")}
-
-    def named(self, which: int) -> tuple[Entry, str]:
-        """Return the term and how it is written."""
-        return self.entries[int(self.owner[which])], self.surfaces[which]
-
-    def via(self, which: int) -> str:
-        return "exact" if self.own[which] else "alias"
+        A single character that happens to be a term (丝, a hundredth of a millimetre) is no proof against a correction,
+        and two are little against a term that explains far more.
+        """
+        start, end, _ = hit
+        if end <= correction.start or correction.end <= start or end - start == 1:
+            return True
+        chars = self._forms.chars(correction.form)
+        inside = correction.start <= start and end <= correction.end
+        if inside and correction.sure:
+            return chars[start - correction.start : end - correction.start] == text.text[start:end]
+        if inside and text.text[start:end] in chars:
+            return True
+        return end - start == 2 and len(chars) >= 4 and correction.odds >= _FAR_MORE
 
 
-def _compatible(correction: Correction, found: _Found, text: Normalised) -> bool:
-    """Tell whether a correction leaves what was found alone: it lies apart, or holds it whole and unchanged.
-
-    A single character that happens to be a term (丝, a hundredth of a millimetre) is no proof against a correction.
-    """
-    if found.end <= correction.start or correction.end <= found.start or found.end - found.start == 1:
-        return True
-    inside = correction.start <= found.start and found.end <= correction.end
-    put = correction.sounding.chars[found.start - correction.start : found.end - correction.start]
-    return inside and put == text.text[found.start : found.end]
-
-
-def _assemble(text: Normalised, found: Iterable[_Found]) -> Recognition:
+def _assemble(heard: str, found: Iterable[_Found]) -> Recognition:
     """Write the corrected text, and every hit with its span in it."""
-    heard = text.original
     pieces: list[str] = []
     hits: list[TermHit] = []
     done = length = 0
     for one in found:
-        start, end = text.span(one.start, one.end)
-        said = heard[start:end]
-        put = said if one.put is None else one.put
-        pieces += (heard[done:start], put)
-        at = length + start - done
-        done, length = end, at + len(put)
+        said = heard[one.start : one.end]
+        put = one.surface if one.via == "phonetic" else said
+        pieces += (heard[done : one.start], put)
+        at = length + one.start - done
+        done, length = one.end, at + len(put)
         term = one.entry.term
         hits.append(TermHit(term.term, (at, length), one.via, said, round(one.score, 3), term.category, one.entry.pack))
     pieces.append(heard[done:])

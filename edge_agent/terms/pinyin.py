@@ -19,7 +19,7 @@ from edge_agent.phonetics import HANZI, canonical
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FIRST_SYMBOL = 0xF0000
+FIRST_SYMBOL = 0xF0000
 _TONES = {"\u0304": 1, "\u0301": 2, "\u030c": 3, "\u0300": 4}
 _WRITTEN = re.compile(r"([a-zêü]+)([0-5])?")
 _INITIAL = re.compile(r"zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw]|")
@@ -91,7 +91,7 @@ def _table() -> _Table:
 
     usual = {code: sound(written.split(",", 1)[0]) for code, written in PINYIN_DICT.items()}
     names = sorted({name for name in usual.values() if name})
-    symbols = {name: chr(_FIRST_SYMBOL + index) for index, name in enumerate(names)}
+    symbols = {name: chr(FIRST_SYMBOL + index) for index, name in enumerate(names)}
     phrases: dict[str, str] = {}
     for phrase, written in PHRASES_DICT.items():
         sounds = [sound(reading[0]) for reading in written]
@@ -126,6 +126,19 @@ def symbols(text: str) -> str:
             out[start:end] = table.readings[which]
             done = end
     return "".join(out)
+
+
+@cache
+def every_symbol() -> dict[str, tuple[Syllable, ...]]:
+    """Return every symbol, in order, with the syllables that it stands for, without their tones."""
+    from pypinyin.constants import PINYIN_DICT
+
+    alike: dict[str, dict[Syllable, None]] = {symbol: {} for symbol in _table().symbols.values()}
+    for written in PINYIN_DICT.values():
+        syllable = Syllable._split(written.split(",", 1)[0])
+        if syllable and syllable.canonical in _table().symbols:
+            alike[syllable.symbol][replace(syllable, tone=0)] = None
+    return {symbol: tuple(ones) for symbol, ones in alike.items()}
 
 
 @lru_cache(maxsize=65536)
