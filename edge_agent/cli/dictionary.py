@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from edge_agent.cli import dictionary_change, dictionary_check, dictionary_versions, out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from edge_agent.packs import Packs
@@ -102,37 +101,24 @@ def try_text(
 ) -> None:
     """Show which terms are found in sentences, and what is corrected."""
     dictionary = _packs(config).dictionary(packs or None)
-    for line in text or _lines():
-        recognition = dictionary.recognise(line)
+    from edge_agent.cli import lines
+
+    for batch in [text] if text else lines.batches():
+        found = dictionary.recognise_all(batch)
         if as_json:
-            out.emit(
-                {
-                    "text": recognition.text,
-                    "heard": recognition.heard,
-                    "terms": [out.term_json(hit) for hit in recognition.terms],
-                }
+            out.emit_all(
+                {"text": one.text, "heard": one.heard, "terms": [out.term_json(hit) for hit in one.terms]}
+                for one in found
             )
         else:
-            _show(recognition)
+            for one in found:
+                _show(one)
 
 
 def _packs(config: Path | None) -> Packs:
     from edge_agent.packs import Packs
 
     return Packs(out.settings(config).dictionary)
-
-
-def _lines() -> Iterator[str]:
-    """Read standard input line by line, as it comes."""
-    from edge_agent.errors import TranscriptError
-
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            yield line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise TranscriptError(
-                "not UTF-8 text", where=f"standard input:{number}", remedy="convert it: iconv -f GB18030 -t UTF-8"
-            ) from error
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:

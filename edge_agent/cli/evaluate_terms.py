@@ -13,7 +13,7 @@ import typer
 from edge_agent.cli import out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from edge_agent.terms import Dictionary, Recognition
 
@@ -119,10 +119,9 @@ def terms(
 
 def open_dictionary(config: Any, packs: list[str] | None) -> Dictionary:
     """Compile the packs that are named, or those configured."""
-    from edge_agent import rooms
-    from edge_agent.cli import script
+    from edge_agent.packs import Packs
 
-    return rooms.open_knowledge(script.choose(config, packs)).dictionary
+    return Packs(config.dictionary).dictionary(packs or None)
 
 
 def _line(where: str, value: dict[str, Any]) -> Line:
@@ -176,10 +175,3 @@ def _show(rows: list[tuple[str, str, Tally]], faults: list[tuple[Line, str, str]
     for line, what, term in faults:
         text = Text(f"{what:<12}", style="bold").append(f" {term}", "yellow").append(f"  heard {line.heard}")
         screen.print(text.append(f"  said {line.said}", "dim"), soft_wrap=True)
-
-
-def each(lines: Iterable[str], dictionary: Dictionary, size: int = _BATCH) -> Iterator[Recognition]:
-    """Recognise lines in batches, in order."""
-    left = iter(lines)
-    while batch := list(islice(left, size)):
-        yield from dictionary.recognise_all(batch)

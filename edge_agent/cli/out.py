@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
     from edge_agent.config import Config
@@ -25,6 +27,13 @@ ConfigFile = Annotated[
 def emit(value: dict[str, Any]) -> None:
     """Print one JSON object on a line of its own, at once."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def emit_all(values: Iterable[dict[str, Any]]) -> None:
+    """Print JSON objects, each on a line of its own, all at once."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    sys.stdout.write("".join(encode(value) + "\n" for value in values))
     sys.stdout.flush()
 
 

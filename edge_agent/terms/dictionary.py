@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.automaton import Automaton, Spans
 from edge_agent.errors import DictionaryError
-from edge_agent.terms import boundary, compiled
+from edge_agent.terms import boundary, compiled, words
 from edge_agent.terms.compiled import Strings
 from edge_agent.terms.entries import Entries
 from edge_agent.terms.forms import Forms
@@ -59,6 +59,8 @@ class _Found:
 
 
 _BETWEEN = "\n"
+_TERM_COST = 12.0
+"""What a term costs as a word of plain language."""
 _FAR_MORE = 8.0
 """Log odds from which a correction outweighs two characters that happen to be a term."""
 
@@ -212,12 +214,13 @@ class Dictionary:
             for start, end, which in exact
             if not fixed.within(start, end) and (not skipping or text.skips(start, end))
         ]
-        found += [
-            _Found(*text.span(fix.start, fix.end), *self._forms.named(fix.form), "phonetic", fix.score)
-            for fix in corrections
-            if not skipping or text.skips(fix.start, fix.end)
-        ]
+        found += [self._corrected(text, fix) for fix in corrections if not skipping or text.skips(fix.start, fix.end)]
         return sorted(found, key=lambda one: one.start)
+
+    def _corrected(self, text: Normalised, fix: Correction) -> _Found:
+        start, end = text.span(fix.start, fix.end)
+        entry, surface = self._forms.named(fix.form)
+        return _Found(start, end, entry, text.original[start:end] if fix.cut else surface, "phonetic", fix.score)
 
     def _find_exact(self, text: Normalised) -> list[tuple[int, int, int]]:
         """Return what is written as the dictionary has it: leftmost, then longest, and never a part of a word."""
@@ -239,6 +242,9 @@ class Dictionary:
         if end <= correction.start or correction.end <= start or end - start == 1:
             return True
         chars = self._forms.chars(correction.form)
+        # What is a term itself speaks for no other one that holds it.
+        if correction.odds - max(0.0, words.cost(text.text[start:end]) - _TERM_COST) < correction.gate:
+            return False
         inside = correction.start <= start and end <= correction.end
         if inside and correction.sure:
             return chars[start - correction.start : end - correction.start] == text.text[start:end]

@@ -75,8 +75,9 @@ class _Candidate:
 class Correction:
     """What should stand instead of `text[start:end]` of a normalised text: a form of a term.
 
-    `odds` are logarithms of how much better the term explains what was heard than plain language does; `sure` says that
-    every syllable is there.
+    `odds` are logarithms of how much better the term explains what was heard than plain language does, `gate` is what
+    they must reach; `sure` says that every syllable is there. With `cut` the first or last is missing: people shorten
+    names, so the term is named, and the text stays as it is.
     """
 
     start: int
@@ -84,7 +85,9 @@ class Correction:
     form: int
     score: float
     odds: float
+    gate: float
     sure: bool
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,7 +253,7 @@ class Sounds:
         if not sure and self.forms.lettered(form):
             return None
         if self.forms.insisted(form):
-            return Correction(start, end, form, laid.score, 99.0, sure) if laid.score >= _THRESHOLD_LONG else None
+            return Correction(start, end, form, laid.score, 99.0, 0.0, sure) if laid.score >= _THRESHOLD_LONG else None
         threshold = _THRESHOLDS.get(len(want), _THRESHOLD_LONG) - _PER_WEIGHT * weight
         if laid.score < threshold and (laid.errors > 1 or sure):
             return None
@@ -264,7 +267,8 @@ class Sounds:
         odds += words.cost_in(text, start, end)
         if odds < gate:
             return None
-        return Correction(start, end, form, laid.score, odds, sure)
+        cut = heard in (want[1:], want[:-1])
+        return Correction(start, end, form, laid.score, odds, gate, sure, cut)
 
     @staticmethod
     def _gate(laid: Laid, heard: int, size: int, alike: bool) -> float:
