@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LINES = (
     {"heard": "过了GMP认正吗", "said": "过了GMP认证吗", "terms": ["GMP认证"], "kind": "near"},
     {"heard": "过了GMP认证吗", "said": "过了GMP认证吗", "terms": ["GMP认证"], "kind": "none"},
-    {"heard": "医保目路编码和虫组旦白", "said": "医保目录编码和重组单白", "terms": ["医保目录编码"], "kind": "near"},
+    {"heard": "医保目录边码和虫组旦白", "said": "医保目录编码和重组单白", "terms": ["医保目录编码"], "kind": "near"},
     {"heard": "没听见", "said": "重组蛋白", "terms": ["重组蛋白"], "kind": "lost"},
     {"heard": "重组蛋白", "said": "重组蛋白", "terms": []},
 )

@@ -174,8 +174,10 @@ class Dictionary:
         if hesitant:
             skipping = self._in_lines([lines[at] for at in hesitant], skipping=True)
             for at, more in zip(hesitant, skipping, strict=True):
-                found[at] += [one for one in more if not any(one.touches(other) for other in found[at])]
-                found[at].sort(key=lambda one: one.start)
+                for one in more:
+                    under = [other for other in found[at] if one.touches(other)]
+                    if all(one.start <= other.start and other.end <= one.end for other in under):
+                        found[at] = sorted([*(set(found[at]) - set(under)), one], key=lambda hit: hit.start)
         return [_assemble(line, hits) for line, hits in zip(lines, found, strict=True)]
 
     def _in_lines(self, lines: Sequence[str], *, skipping: bool = False) -> list[list[_Found]]:

@@ -239,9 +239,8 @@ class Sounds:
         start, end, form = one.start, one.end, one.form
         heard = text[start:end]
         want = self.forms.chars(form)
-        if (heard == want and not self.forms.lettered(form)) or any(
-            not char.isalnum() and char not in want for char in heard
-        ):
+        lettered = self.forms.lettered(form)
+        if (want in heard and not lettered) or any(not char.isalnum() and char not in want for char in heard):
             return None  # it is the term, or there is a pause within
         symbols, given = self.forms.symbols(form), self.forms.given(form)
         if one.out is None:
@@ -250,7 +249,7 @@ class Sounds:
             laid = lay_at(heard, sounds[start:end], want, symbols, given, one.out, one.place)
         weight = float(self.forms.weight[form])
         sure = laid.errors == 0
-        if not sure and self.forms.lettered(form):
+        if not sure and lettered:
             return None
         if self.forms.insisted(form):
             return Correction(start, end, form, laid.score, 99.0, 0.0, sure) if laid.score >= _THRESHOLD_LONG else None
