@@ -111,7 +111,7 @@ class Appliance:
         Raises:
             ControlError: it is not paused.
         """
-        self._pauses.end(call)
+        self._pauses.end(call, by)
         log.info("%s resumed by %s", call, by)
         return self.status()
 

@@ -207,6 +207,7 @@ def audio_paused(site: str, call: Call, at_ms: int, by: str, until: float | None
     return _make(site, call, "audio.paused", at_ms, data, versions)
 
 
-def audio_resumed(site: str, call: Call, paused_ms: int, at_ms: int, versions: Versions) -> Event:
-    """Make the event that says that a call is heard again."""
-    return _make(site, call, "audio.resumed", at_ms, {"paused_ms": paused_ms, "at_ms": at_ms}, versions)
+def audio_resumed(site: str, call: Call, paused_ms: int, at_ms: int, by: str | None, versions: Versions) -> Event:
+    """Make the event that says that a call is heard again, and who asked; None where the pause ended by itself."""
+    data = {"paused_ms": paused_ms, "at_ms": at_ms, "by": by}
+    return _make(site, call, "audio.resumed", at_ms, data, versions)

@@ -72,6 +72,7 @@ class Resumed:
     call: Call
     paused_ms: int
     at_ms: int
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,9 @@ class Listener:
                     if self._paused_from is not None:
                         paused_ms = self._paused_from // SAMPLES_PER_MS
                         self._pass(self._not_heard(heard.start // SAMPLES_PER_MS))
-                        self._pass(Resumed(call, paused_ms, heard.start // SAMPLES_PER_MS))
+                        self._pass(
+                            Resumed(call, paused_ms, heard.start // SAMPLES_PER_MS, self._pauses.resumed_by(call.id))
+                        )
                         self._paused_from = None
                     self._deliveries.add(heard.start + heard.samples.shape[1])
                     if self._leveller is not None:

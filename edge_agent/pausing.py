@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MOST_REMEMBERED = 1000
 ALL = "all"
 """In place of a call's id: every live call, also those that begin during the pause."""
 
@@ -51,6 +52,7 @@ class Pauses:
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         self._lock = threading.Lock()
+        self._resumed_by: dict[str, str] = {}
         self._pauses: dict[str, Pause] = _read(file) if file is not None else {}
 
     def of(self, call_id: str, *, live: bool) -> Pause | None:
@@ -69,10 +71,16 @@ class Pauses:
         """
         with self._lock:
             self._pauses[call_id] = pause
+            self._resumed_by.pop(call_id, None)
             self._write()
 
-    def end(self, call_id: str) -> None:
-        """Resume a call; `all` resumes every one.
+    def resumed_by(self, call_id: str) -> str | None:
+        """Return who asked that this call be heard again; None where the pause ended by itself."""
+        with self._lock:
+            return self._resumed_by.get(call_id) or self._resumed_by.get(ALL)
+
+    def end(self, call_id: str, by: str) -> None:
+        """Resume a call; `all` resumes every one. `by` names who asks.
 
         Raises:
             ControlError: nothing is paused under this name, or the change can't be written down.
@@ -82,6 +90,9 @@ class Pauses:
             if call_id != ALL and call_id not in self._pauses:
                 every = " (all calls are: `edge-agent resume all`)" if ALL in self._pauses else ""
                 raise ControlError(f"this call is not paused{every}", where=call_id)
+            if len(self._resumed_by) >= _MOST_REMEMBERED:
+                self._resumed_by.clear()
+            self._resumed_by[call_id] = by
             if call_id == ALL:
                 self._pauses.clear()
             else:

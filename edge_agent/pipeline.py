@@ -287,7 +287,7 @@ class Corridor:
                 by, until = item.pause.by, item.pause.until
                 return Outcome(item, (event.audio_paused(site, call, item.at_ms, by, until, versions),))
             case Resumed():
-                return Outcome(item, (event.audio_resumed(site, call, item.paused_ms, item.at_ms, versions),))
+                return Outcome(item, (event.audio_resumed(site, call, item.paused_ms, item.at_ms, item.by, versions),))
             case Spoken():
                 if recognized is None or not recognized.hypothesis.text:
                     return Outcome(item)

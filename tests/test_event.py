@@ -68,7 +68,7 @@ events = st.one_of(
     st.builds(call_ended, names, calls, ms, st.integers(0, 10_000), words, versions),
     st.builds(audio_gap, names, calls, st.builds(Gap, ms, ms, words, st.none() | st.integers(0, 7)), versions),
     st.builds(audio_paused, names, calls, ms, words, st.none() | st.floats(0, 4e9), versions),
-    st.builds(audio_resumed, names, calls, ms, ms, versions),
+    st.builds(audio_resumed, names, calls, ms, ms, st.none() | words, versions),
 )
 
 

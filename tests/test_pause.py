@@ -10,6 +10,7 @@ import pytest
 
 from edge_agent import rooms
 from edge_agent.audio.live import MOST_WAITING_S, LiveSource
+from edge_agent.control import ask
 from edge_agent.errors import ControlError
 from edge_agent.hearing import Closed
 from edge_agent.pausing import ALL, Pause, Pauses
@@ -60,7 +61,7 @@ def test_what_is_paused_is_not_heard_and_the_time_goes_on(knowledge: Knowledge) 
     pauses = Pauses()
     moments = {
         10_000: lambda: pauses.begin("played", Pause("anna")),
-        20_000: lambda: pauses.end("played"),
+        20_000: lambda: pauses.end("played", "bert"),
     }
     came = heard_with(pauses, Interrupted(chunks(DEMO)[:400], moments), knowledge)
     whole = heard_with(Pauses(), Played(chunks(DEMO)[:400], live=True), knowledge)
@@ -74,7 +75,7 @@ def test_what_is_paused_is_not_heard_and_the_time_goes_on(knowledge: Knowledge) 
     (paused,) = kinds(came, "paused")
     assert (paused["at_ms"], paused["by"], paused["until"]) == (10_000, "anna", None)
     (resumed,) = kinds(came, "resumed")
-    assert (resumed["paused_ms"], resumed["at_ms"]) == (10_000, 20_000)
+    assert (resumed["paused_ms"], resumed["at_ms"], resumed["by"]) == (10_000, 20_000, "bert")
     ended, ended_whole = came[-1].item, whole[-1].item
     assert isinstance(ended, Closed)
     assert isinstance(ended_whole, Closed)
@@ -110,7 +111,7 @@ def test_a_pause_outlives_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "state" / "paused.json"
     Pauses(file).begin(ALL, Pause("anna", time.time() + 100))
     assert Pauses(file).now()[ALL].by == "anna"
-    Pauses(file).end(ALL)
+    Pauses(file).end(ALL, "bert")
     assert not Pauses(file).now()
     file.write_text('{"all": 3', encoding="utf-8")
     assert Pauses(file).of("any", live=True), "where it is not known what was paused, nothing is heard"
@@ -119,28 +120,28 @@ def test_a_pause_outlives_a_restart(tmp_path: Path) -> None:
 def test_resuming_what_is_not_paused_is_an_error() -> None:
     pauses = Pauses()
     with pytest.raises(ControlError, match="not paused"):
-        pauses.end("c")
+        pauses.end("c", "bert")
     pauses.begin(ALL, Pause("anna"))
     with pytest.raises(ControlError, match="resume all"):
-        pauses.end("c")
+        pauses.end("c", "bert")
 
 
 def test_pause_over_the_command_line(cli: Cli, started: Start, tmp_path: Path) -> None:
     config = write_config(tmp_path, realtime=True)
     started("run", "-c", config)
     call = wait_for(lambda: (status := status_of(cli, config)) and status["calls"])[0]["call_id"]
-    assert "calls that run" in cli.run("pause", "nobody", "-c", config, code=11).stderr
+    socket = cli.state / "control.sock"
+    with pytest.raises(ControlError, match="no such call") as refused:
+        ask(socket, "pause", call="nobody", by="anna")
+    assert call in refused.value.remedy
     cli.run("pause", call, "--for", "soon", "-c", config, code=2)
     assert call in cli.run("pause", call, "--for", "5m", "-c", config).stdout
-    (status,) = cli.lines("status", "--json", "-c", config)
-    assert status["paused"][call]["until"]
+    assert ask(socket, "status")["paused"][call]["until"]
     wait_for(lambda: [event for event in stored(cli) if event["type"] == "edge.audio.paused"])
     cli.run("resume", call, "-c", config)
     wait_for(lambda: [event for event in stored(cli) if event["type"] == "edge.audio.resumed"])
-    assert "not paused" in cli.run("resume", call, "-c", config, code=11).stderr
-    assert "all live calls" in cli.run("pause", "all", "-c", config).stdout
-    assert json.loads((cli.state / "paused.json").read_text(encoding="utf-8"))["all"]["by"]
-    cli.run("resume", "all", "-c", config)
+    assert ask(socket, "pause", call=ALL, by="anna")["paused"][ALL] == {"by": "anna", "until": None}
+    assert json.loads((cli.state / "paused.json").read_text(encoding="utf-8"))[ALL]["by"] == "anna"
 
 
 def test_a_listener_that_stalls_costs_no_memory_but_a_gap() -> None:

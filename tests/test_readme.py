@@ -70,7 +70,15 @@ def test_the_settings_of_the_readme_are_settings(page: str) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [*PAGES, "ARCHITECTURE.md", "SECURITY.md", "docs/json.md", "models/README.md", "models/zh-starter/README.md"],
+    [
+        *PAGES,
+        "ARCHITECTURE.md",
+        "SECURITY.md",
+        "docs/json.md",
+        "docs/sources.md",
+        "models/README.md",
+        "models/zh-starter/README.md",
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     text = (TOP / page).read_text(encoding="utf-8")

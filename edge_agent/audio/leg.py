@@ -94,6 +94,7 @@ class Leg:
         self._next: int | None = None
         self._next_stamp: int | None = None
         self._rate_hz = 0
+        self._held: list[Samples] = []
         self._lost = 0
         self._foreign: int | None = None
 
@@ -122,7 +123,7 @@ class Leg:
         self.advance(now)
 
     def advance(self, now: float) -> None:
-        """Write what is due to the board."""
+        """Take what is due out of the waiting packets; `write` brings it to the board."""
         if self._next is None:
             # The first to arrive need not be the first that was sent.
             if not self._waiting or now - self._stream_began_at < self._reorder_s:
@@ -144,8 +145,15 @@ class Leg:
 
     def rest(self) -> None:
         """Write what the filter still holds, because nothing comes for a while."""
+        self.write()
         tail = self._resampler.flush()[0]
         self._board.write(self._channel, self._origin + self._resampler.position - len(tail), tail)
+
+    def write(self) -> None:
+        """Write what was delivered since the last time: a filter run over several packets costs as much as over one."""
+        if self._held:
+            held, self._held = np.concatenate(self._held), []
+            self._write(held)
 
     def gaps(self, *, last: bool = False) -> list[Gap]:
         """Return the losses that lie within what was taken from the board; with `last` the call is over."""
@@ -184,6 +192,7 @@ class Leg:
             return
         count, rate_hz = len(samples), codec.rate_hz
         if self._next_stamp is None or rate_hz != self._rate_hz:
+            self.write()
             self._rate_hz, self._next_stamp = rate_hz, packet.timestamp
         ahead = (packet.timestamp - self._next_stamp + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
         if 0 < ahead <= _LONGEST_PAUSE_S * rate_hz:
@@ -193,10 +202,11 @@ class Leg:
         # Any other leap is the sender's clock: what comes now is heard after what came before.
         self._lost, self._foreign = 0, None
         self._next_stamp = packet.timestamp + count & 0xFFFF_FFFF
-        self._write(samples)
+        self._held.append(samples)
 
     def _silence(self, count: int) -> None:
         """Write silence for `count` samples that did not come; a loss is told, a pause of the sender is not."""
+        self.write()
         start = self._origin + self._resampler.due
         self._write(np.zeros(count, np.float32), silent=True)
         end = self._origin + self._resampler.due

@@ -29,7 +29,7 @@ __all__ = ["RtpIntake", "payload_type"]
 
 log = logging.getLogger(__name__)
 
-_TICK_S = 0.04
+_TICK_S = 0.06
 # A leg that has been silent for this long no longer holds up the other.
 _PATIENCE_S = 0.25
 # A stream counts once two packets in sequence have come (RFC 3550, A.1): what looks like RTP by chance does not.
@@ -266,6 +266,7 @@ class _Line:
             return
         for leg in self._legs:
             leg.advance(now)
+            leg.write()
         heard = [leg for leg in self._legs if leg.ssrc is not None]
         if now - max(leg.last_arrival for leg in heard) >= self._hangup_s:
             self.end(f"no packets for {self._hangup_s:g} s")

@@ -242,9 +242,12 @@ class Track:
         return (self._lost[0], until, self._lost[1]) if self._lost is not None else None
 
     def _start(self, now: float) -> None:
-        self._child = Child({"device": self.device, "channels": max(self._picks) + 1, "rate_hz": self._rate_hz})
-        self._deadline = now + OPENING_S
         self._channels = 0
+        self._deadline = now + OPENING_S
+        try:
+            self._child = Child({"device": self.device, "channels": max(self._picks) + 1, "rate_hz": self._rate_hz})
+        except OSError as error:  # no memory, or no processes left
+            self._fail(f"no process can be started for it: {error.strerror or error}", now)
 
     def _fail(self, why: str, now: float) -> None:
         if why != self.trouble:
