@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from edge_agent.pipeline import Corridor, Knowledge, Outcome
 from edge_agent.types import Chunk, Gap, Speaker
 from tests.telephone import Heard
 from tests.test_daemon import Start, status_of, stored, wait_for, write_config
-from tests.test_pipeline import CONFIG, DEMO, Played, Scripted, chunks, knowledge, outcomes
+from tests.test_pipeline import CONFIG, TUTORING, Played, Scripted, chunks, knowledge, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from tests.conftest import Cli
 
 __all__ = ["knowledge"]
+
+
+@cache
+def spoken(seconds: int) -> list[Chunk | Gap]:
+    """The first seconds of a call, in chunks of 100 ms."""
+    return chunks(TUTORING)[: seconds * 10]
 
 
 class Interrupted(Played):
@@ -63,8 +70,8 @@ def test_what_is_paused_is_not_heard_and_the_time_goes_on(knowledge: Knowledge) 
         10_000: lambda: pauses.begin("played", Pause("anna")),
         20_000: lambda: pauses.end("played", "bert"),
     }
-    came = heard_with(pauses, Interrupted(chunks(DEMO)[:400], moments), knowledge)
-    whole = heard_with(Pauses(), Played(chunks(DEMO)[:400], live=True), knowledge)
+    came = heard_with(pauses, Interrupted(spoken(30), moments), knowledge)
+    whole = heard_with(Pauses(), Played(spoken(30), live=True), knowledge)
 
     # What is said when the pause ends begins with silence, the pre-roll.
     assert not [one for one in said(came) if one[0] < 20_000 - CONFIG.vad.pre_roll_ms and one[1] > 10_000]
@@ -84,9 +91,7 @@ def test_what_is_paused_is_not_heard_and_the_time_goes_on(knowledge: Knowledge) 
 
 def test_a_call_that_ends_paused_says_what_was_not_heard(knowledge: Knowledge) -> None:
     pauses = Pauses()
-    came = heard_with(
-        pauses, Interrupted(chunks(DEMO)[:120], {10_000: lambda: pauses.begin(ALL, Pause("anna"))}), knowledge
-    )
+    came = heard_with(pauses, Interrupted(spoken(12), {10_000: lambda: pauses.begin(ALL, Pause("anna"))}), knowledge)
     assert [(gap["start_ms"], gap["end_ms"]) for gap in kinds(came, "gap")] == [(10_000, 12_000)]
     assert not kinds(came, "resumed")
 
@@ -94,8 +99,8 @@ def test_a_call_that_ends_paused_says_what_was_not_heard(knowledge: Knowledge) -
 def test_a_pause_of_all_leaves_recordings_alone_and_meets_calls_that_begin_later(knowledge: Knowledge) -> None:
     pauses = Pauses()
     pauses.begin(ALL, Pause("anna"))
-    assert said(heard_with(pauses, Played(chunks(DEMO)[:200]), knowledge))
-    assert not said(heard_with(pauses, Played(chunks(DEMO)[:200], live=True), knowledge))
+    assert said(heard_with(pauses, Played(spoken(12)), knowledge))
+    assert not said(heard_with(pauses, Played(spoken(12), live=True), knowledge))
 
 
 def test_a_pause_ends_by_itself(knowledge: Knowledge) -> None:
