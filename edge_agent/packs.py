@@ -145,17 +145,19 @@ class Packs:
 
     # ---- the compiled dictionary
 
-    def dictionary(self, names: Sequence[str] | None = None, instead: Mapping[str, Pack] | None = None) -> Dictionary:
+    def dictionary(
+        self, names: Sequence[str] | None = None, instead: Mapping[str, Pack] | None = None, *, keep: bool = True
+    ) -> Dictionary:
         """Return the dictionary of these packs, or of those that the settings name: from the cache, or compiled now.
 
-        `instead` gives packs that are not in force, in place of those that are.
+        `instead` gives packs that are not in force, in place of those that are. Without `keep` nothing is written.
 
         Raises:
             DictionaryError: there is no such pack, or one is wrong.
         """
         origins = self._origins(names, instead or {})
         found = self._cached(origins)
-        return found if found is not None else self._compile(origins, instead or {})
+        return found if found is not None else self._compile(origins, instead or {}, keep=keep)
 
     def dictionary_apart(self) -> Dictionary:
         """Return the dictionary that the settings name; if it must be compiled, a child process does that.
@@ -238,10 +240,12 @@ class Packs:
             log.warning("the compiled dictionary is made anew, for %s is damaged: %s", file, error)
             return None
 
-    def _compile(self, origins: Sequence[Origin], instead: Mapping[str, Pack]) -> Dictionary:
+    def _compile(self, origins: Sequence[Origin], instead: Mapping[str, Pack], *, keep: bool = True) -> Dictionary:
         from edge_agent.terms import Dictionary, compiled
 
         dictionary = Dictionary.compile([instead.get(one.pack) or self._load(one) for one in origins])
+        if not keep:
+            return dictionary
         file = self._cache_file(origins)
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

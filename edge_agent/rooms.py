@@ -90,10 +90,13 @@ def open_spool(config: Config) -> Spool:
     return Spool(paths.under_state(config.hear.spool), config.hear.spool_mib)
 
 
-def open_dictionary(config: Config, *, apart: bool = False) -> Dictionary:
-    """Load the dictionary of the packs in force; `apart` has a child process compile it where that is needed."""
+def open_dictionary(config: Config, *, apart: bool = False, keep: bool = True) -> Dictionary:
+    """Load the dictionary of the packs in force.
+
+    `apart` has a child process compile it where that is needed; without `keep`, what is compiled is not cached.
+    """
     packs = Packs(config.dictionary)
-    return packs.dictionary_apart() if apart else packs.dictionary()
+    return packs.dictionary_apart() if apart else packs.dictionary(keep=keep)
 
 
 def open_knowledge(config: Config, dictionary: Dictionary | None = None) -> Knowledge:

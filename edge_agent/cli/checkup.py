@@ -134,9 +134,7 @@ def _endpointing(config: Config) -> Outcome:
 
 
 def _dictionary(config: Config) -> Outcome:
-    from edge_agent.terms import Dictionary
-
-    dictionary = Dictionary.load(rooms.packs_folder(config), config.dictionary.packs)
+    dictionary = rooms.open_dictionary(config, keep=False)
     return _ok(f"{', '.join(config.dictionary.packs)}; version {dictionary.version}")
 
 
