@@ -181,7 +181,7 @@ class Nodes(Section):
 
     rules: tuple[str, ...] = _setting((), "Further rule files, besides the common set and those of the packs.")
     classifier: str = _setting(
-        "", "File of the classifier that judges beside the rules; empty: the one that is shipped; off: rules alone."
+        "", "File of the classifier beside the rules; empty: the shipped one, or that of `nodes use`; off: rules alone."
     )
     answer_within_s: int = _setting(
         120, "An agent's answer to an objection counts within this time.", unit="s", ge=1, le=3600
@@ -191,6 +191,23 @@ class Nodes(Section):
     )
     discovery_after_s: int = _setting(
         120, "From this length of call on the agent must have asked about the customer's need.", unit="s", ge=1, le=3600
+    )
+    candidate: str = _setting(
+        "",
+        "Judges in shadow beside what is in force: a rule file, a folder, a classifier (.npz), a version that is kept.",
+    )
+    review_floor: float = _setting(
+        0.5,
+        "A rule or class of which reviewers accepted a smaller share raises nothing until someone looks; 0: never.",
+        ge=0,
+        le=1,
+    )
+    review_least: int = _setting(
+        10,
+        "So many verdicts are wanted before a rule or class is judged by its share.",
+        unit="verdicts",
+        ge=1,
+        le=10_000,
     )
 
 

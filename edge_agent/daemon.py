@@ -23,13 +23,14 @@ from edge_agent.errors import ControlError, EdgeError, UplinkError
 from edge_agent.hearing import Closed, Opened, Spoken
 from edge_agent.pausing import ALL, Pause, Pauses
 from edge_agent.pipeline import Corridor, Outcome
-from edge_agent.store import Ended, Keeper
+from edge_agent.store import Ended, Keeper, muted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.audio import Intake, Source
     from edge_agent.config import Config
+    from edge_agent.judging import Knowledge
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ _RETRY_S = 1.0
 _LAST_TRIES_S = 20.0
 _LATENCIES = 1000
 _PRUNE_EVERY_S = 3600.0
+_MUTE_EVERY_S = 30.0
 _PAUSES = "paused.json"
 
 
@@ -73,6 +75,8 @@ class Appliance:
             spool=rooms.open_spool(config),
         )
         self.keeper = Keeper(paths.under_state(config.store.database), min_free_mib=config.store.min_free_mib)
+        self._corridor.past_calls = self.keeper.past_calls
+        self._adopt(knowledge)
         self._uplink = rooms.open_uplink(config, self.keeper, self._about) if config.uplink.hub else None
         self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)
 
@@ -126,10 +130,10 @@ class Appliance:
         """
         with self._reloading:
             dictionary = rooms.open_dictionary(self._config, apart=True)
-            now = self._corridor.knowledge
-            self._corridor.knowledge = (
-                rooms.open_knowledge(self._config, dictionary) if rules else replace(now, dictionary=dictionary)
-            )
+            if rules:
+                self._adopt(rooms.open_knowledge(self._config, dictionary))
+            else:
+                self._corridor.knowledge = replace(self._corridor.knowledge, dictionary=dictionary)
             log.info("dictionary %s, rules %s", *self._judges())
 
     def finish(self) -> None:
@@ -210,11 +214,31 @@ class Appliance:
         versions = self._corridor.knowledge.versions()
         return versions.dictionary, versions.rules
 
+    def _adopt(self, knowledge: Knowledge) -> None:
+        """Judge by this from the next call on, with the candidate beside, and keep it as a version."""
+        self._corridor.knowledge = rooms.with_candidate(self._config, knowledge)
+        self._mute()
+        try:
+            rooms.keep_version(self._config, knowledge)
+        except EdgeError as error:
+            log.warning("this version can't be compared later: %s", error)
+
+    def _mute(self) -> None:
+        """Let raise nothing, for now, what reviewers accepted too little of."""
+        self._muted_at = time.monotonic()
+        nodes, knowledge = self._config.nodes, self._corridor.knowledge
+        silent = muted(self.keeper.shares(), nodes.review_floor, nodes.review_least)
+        if silent != knowledge.muted:
+            log.warning("in shadow by review: %s", ", ".join(sorted(silent)) or "nothing any more")
+            self._corridor.knowledge = replace(knowledge, muted=silent)
+
     def _understand(self) -> None:
         try:
             for outcome in self._corridor.outcomes():
                 self._keep(outcome)
                 self._observe(outcome)
+                if time.monotonic() - self._muted_at > _MUTE_EVERY_S:
+                    self._mute()
                 if time.monotonic() - self._pruned_at > _PRUNE_EVERY_S:
                     self._prune()
         except Exception:
@@ -231,6 +255,8 @@ class Appliance:
                     transcripts=(outcome.transcript,) if outcome.transcript else (),
                     events=outcome.events,
                     ended=(Ended(item.call.id, item.end_ms, item.reason),) if isinstance(item, Closed) else (),
+                    remembered=(outcome.memory,) if outcome.memory else (),
+                    shadowed=outcome.shadowed,
                 ).result()
                 break
             except EdgeError as error:

@@ -19,45 +19,21 @@ from edge_agent.asr.workers import Desk, Recognized, Recognizer
 from edge_agent.door import Door
 from edge_agent.errors import OverloadError
 from edge_agent.hearing import Closed, Item, Listener, Missed, Opened, Paused, Reception, Resumed, Spoken
+from edge_agent.judging import Judging
+from edge_agent.judging import Knowledge as Knowledge
 from edge_agent.pausing import Pauses
-from edge_agent.types import Call, Finding, Hypothesis, Speaker, Transcript, Utterance, Versions
+from edge_agent.types import Call, Finding, Hypothesis, PastCall, Speaker, Transcript, Utterance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from edge_agent.asr.spool import Spool
     from edge_agent.audio import Intake, Source
-    from edge_agent.event import Event
-    from edge_agent.nodes import CallJudge, Classifier, Limits, Rules
+    from edge_agent.event import Event, Shadowed
     from edge_agent.terms import Dictionary
     from edge_agent.vad import EndpointSettings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Knowledge:
-    """What judges a call and may be exchanged while calls run, by swapping one reference.
-
-    A new dictionary serves running calls at once; new rules serve the calls that begin after it, because open cases
-    belong to the rules that raised them.
-    """
-
-    dictionary: Dictionary
-    rules: Rules
-    limits: Limits
-    classifier: Classifier | None = None
-
-    def judge(self) -> CallJudge:
-        """Return a judge for one call."""
-        from edge_agent.nodes import CallJudge
-
-        return CallJudge(self.rules, self.limits, self.classifier)
-
-    def versions(self, model: str = "") -> Versions:
-        """Return who judges, for the events; `rules` names the classifier too, where there is one."""
-        classifier = f"+{self.classifier.version}" if self.classifier else ""
-        return Versions(self.dictionary.version, self.rules.version + classifier, model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +54,27 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one item: the events to keep, in order, and for speech its transcript and findings."""
+    """What came of one item: the events to keep, in order, and for speech its transcript and findings.
+
+    At the end of a call also what to remember of it for the customer's next, and what was found in shadow.
+    """
 
     item: Item
     events: tuple[Event, ...] = ()
     transcript: Transcript | None = None
     findings: tuple[Finding, ...] = ()
+    memory: PastCall | None = None
+    shadowed: tuple[Shadowed, ...] = ()
 
 
 class Conversation:
     """What the pure rooms remember of one call; it lives as long as the call."""
 
-    def __init__(self, call: Call, knowledge: Knowledge) -> None:
+    def __init__(self, call: Call, knowledge: Knowledge, past: Sequence[PastCall] = ()) -> None:
         self.call = call
         self.knowledge = knowledge
         self.utterances = 0
-        self._judge = knowledge.judge()
+        self.judging = Judging(call, knowledge, past)
         self._voice: tuple[int, Speaker] | None = None
         self._turn = -1
         self._before: dict[int, str] = {}
@@ -125,11 +106,11 @@ class Conversation:
             dictionary=dictionary.version,
         )
         self.utterances += 1
-        return transcript, tuple(self._judge.hear(transcript))
+        return transcript, tuple(self.judging.hear(transcript))
 
     def end(self, end_ms: int) -> tuple[Finding, ...]:
         """Return what only the end of a call shows."""
-        return tuple(self._judge.end(end_ms))
+        return tuple(self.judging.end(end_ms))
 
 
 class Corridor:
@@ -151,6 +132,8 @@ class Corridor:
         spool: Spool | None = None,
     ) -> None:
         self.knowledge = knowledge
+        self.past_calls: Callable[[str], Sequence[PastCall]] = lambda customer_id: ()
+        """What is remembered of a customer's calls, oldest first; whoever keeps them says so."""
         self._pauses = pauses or Pauses()
         self.refused = 0
         """How many calls were not let in."""
@@ -275,7 +258,8 @@ class Corridor:
         knowledge, call, site = self.knowledge, item.call, self._settings.site
         conversation = self._conversations.get(call.id)
         if conversation is None:
-            conversation = self._conversations[call.id] = Conversation(call, knowledge)
+            past = self.past_calls(call.customer_id) if call.customer_id else ()
+            conversation = self._conversations[call.id] = Conversation(call, knowledge, past)
         model = recognized.model if recognized else self._model
         versions = replace(conversation.knowledge.versions(model), dictionary=knowledge.dictionary.version)
         match item:
@@ -301,7 +285,8 @@ class Corridor:
                 findings = conversation.end(item.end_ms)
                 events = tuple(event.node_event(site, call, finding, versions) for finding in findings)
                 ended = event.call_ended(site, call, item.end_ms, conversation.utterances, item.reason, versions)
-                return Outcome(item, (*events, ended), None, findings)
+                shadowed = conversation.judging.shadowed(site, model)
+                return Outcome(item, (*events, ended), None, findings, conversation.judging.memory, shadowed)
 
 
 def _within(endpoint: EndpointSettings, longest_s: int) -> EndpointSettings:

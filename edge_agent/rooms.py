@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent import paths
+from edge_agent import archive, paths
 from edge_agent.config import Config, Source, SourceKind
-from edge_agent.errors import ConfigError, DictionaryError
+from edge_agent.errors import ConfigError, DictionaryError, EdgeError
 from edge_agent.packs import Packs
 from edge_agent.pipeline import Knowledge, Settings
 
@@ -121,7 +122,28 @@ def classifier_file(config: Config) -> Path | None:
     name = config.nodes.classifier
     if name == "off":
         return None
-    return Path(name) if name else paths.shipped() / "models" / "zh-nodes" / "classifier.npz"
+    if name:
+        return Path(name)
+    return own if (own := own_classifier()).exists() else paths.shipped() / "models" / "zh-nodes" / "classifier.npz"
+
+
+def own_classifier() -> Path:
+    """Return where the classifier lies that `nodes use` put in force in place of the shipped one."""
+    return paths.under_state("classifier.npz")
+
+
+def classifier_of(name: str) -> Path:
+    """Return the file of a classifier that is named by its path or by a version that is kept.
+
+    Raises:
+        DictionaryError: there is no such version, or no classifier judged in it.
+    """
+    if name.endswith(".npz"):
+        return Path(name)
+    version = archive.find(archive_folder(), name)
+    if version.classifier is None:
+        raise DictionaryError("no classifier judged in this version", where=str(version.folder), remedy="name another")
+    return version.classifier
 
 
 def _open_classifier(config: Config) -> Classifier | None:
@@ -136,6 +158,58 @@ def _open_classifier(config: Config) -> Classifier | None:
     except DictionaryError as error:
         log.warning("%s; %s", error, error.remedy)
         return None
+
+
+def archive_folder() -> Path:
+    """Return the folder in which the versions of rules and classifier are kept."""
+    return paths.under_state("versions")
+
+
+def keep_version(config: Config, knowledge: Knowledge) -> None:
+    """Keep the rules and the classifier that judge from now on, so that they can be compared with later ones."""
+    classifier = classifier_file(config) if knowledge.classifier else None
+    archive.keep(archive_folder(), knowledge.version, rule_files(config), classifier)
+
+
+def with_candidate(config: Config, knowledge: Knowledge) -> Knowledge:
+    """Let the configured candidate judge in shadow; one that can't be used is told of, and calls go on without it."""
+    name = config.nodes.candidate
+    if not name:
+        return knowledge
+    try:
+        return replace(knowledge, candidates=(open_candidate(config, knowledge, name),))
+    except EdgeError as error:
+        log.error("no candidate judges in shadow: %s; %s", error, error.remedy)
+        return knowledge
+
+
+def open_candidate(config: Config, knowledge: Knowledge, name: str) -> Knowledge:
+    """Load other rules, another classifier or both, to be held against what is in force.
+
+    `name` is a configuration (.toml), a rule file (.yaml; it takes the place of a file in use of the same folder and
+    name, or comes after all), a classifier (.npz), a folder of rule files, or a version that is kept.
+
+    Raises:
+        EdgeError: there is no such thing, or it can't be used.
+    """
+    from edge_agent import config as settings
+    from edge_agent.nodes import Classifier, Rules
+
+    path, files = Path(name), rule_files(config)
+    if path.suffix == ".toml":
+        other = settings.load(path)
+        opened = _open_classifier(other)
+        return replace(knowledge, rules=Rules.load(rule_files(other)), classifier=opened, muted=frozenset())
+    if path.suffix == ".npz":
+        return replace(knowledge, classifier=Classifier.load(path), muted=frozenset())
+    if path.is_dir() or path.suffix in (".yaml", ".yml"):
+        given = {(each.parent.name, each.name): each for each in (path.glob("*.yaml") if path.is_dir() else [path])}
+        placed = [given.pop((each.parent.name, each.name), each) for each in files]
+        files = [*placed, *(given[key] for key in sorted(given))]
+        return replace(knowledge, rules=Rules.load(files), muted=frozenset())
+    version = archive.find(archive_folder(), name)
+    kept = Classifier.load(version.classifier) if version.classifier else None
+    return replace(knowledge, rules=Rules.load(version.rule_files), classifier=kept, muted=frozenset())
 
 
 def corridor_settings(config: Config) -> Settings:

@@ -21,8 +21,10 @@ from edge_agent.cli import (
     events,
     hub,
     keys,
+    nodes,
     out,
     replay,
+    review,
     rules,
     run,
     store,
@@ -44,11 +46,13 @@ devices.register(app)
 analyze.register(app)
 replay.register(app)
 events.register(app)
+review.register(app)
 hub.register(app)
 keys.register(app)
 store.register(app)
 dictionary.register(app)
 rules.register(app)
+nodes.register(app)
 evaluate.register(app)
 config.register(app)
 doctor.register(app)

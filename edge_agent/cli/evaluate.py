@@ -54,6 +54,33 @@ def nodes(
     (_emit if as_json else _show)(result, errors)
 
 
+@group.command("verdicts")
+def verdicts(as_json: out.AsJson = False, config: out.ConfigFile = None) -> None:
+    """Show how often reviewers accepted what each rule and each class of the classifier raised."""
+    from edge_agent import paths
+    from edge_agent.store import Store, muted
+
+    given = out.settings(config)
+    with Store.open(paths.under_state(given.store.database), readonly=True) as store:
+        shares = store.reviews.shares()
+    silent = muted(shares, given.nodes.review_floor, given.nodes.review_least)
+    if as_json:
+        for share in shares:
+            told = {"accepted": share.accepted, "of": share.of, "share": share.accepted / share.of}
+            out.emit({"type": "verdicts", "by": share.by, **told, "shadow": share.by in silent})
+        return
+    from rich.table import Table
+
+    table = Table("raised by", title="Verdicts of reviewers", title_justify="left")
+    for heading in ("accepted", "of", "share", ""):
+        table.add_column(heading, justify="right")
+    for share in shares:
+        state = "in shadow" if share.by in silent else ""
+        table.add_row(share.by, str(share.accepted), str(share.of), f"{share.accepted / share.of:.3f}", state)
+    table.caption = None if shares else "no verdicts yet: `edge-agent events review`"
+    out.console().print(table)
+
+
 def _rows(result: Score) -> list[tuple[str, str, Tally]]:
     from edge_agent.nodes import catalogue
 
@@ -84,7 +111,8 @@ def _emit(result: Score, errors: bool) -> None:
             }
         )
     for kind, counter in _shares(result):
-        out.emit({"type": kind, "right": counter[True], "of": counter.total()})
+        of = counter.total()
+        out.emit({"type": kind, "right": counter[True], "of": of, "share": counter[True] / of if of else None})
     for fault in result.faults if errors else ():
         out.emit(
             {

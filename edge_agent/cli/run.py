@@ -24,9 +24,15 @@ def register(app: typer.Typer) -> None:
 def run(
     config: ConfigFile = None,
     once: Annotated[bool, typer.Option("--once", help="End when every source has been heard.")] = False,
+    shadow: Annotated[
+        str,
+        typer.Option("--shadow", metavar="CANDIDATE", help="Let it judge beside ([nodes].candidate)."),
+    ] = "",
 ) -> None:
     """Hear the configured sources until it is stopped (SIGTERM); SIGHUP loads dictionary and rules anew."""
     given = settings(config)
+    if shadow:
+        given = given.model_copy(update={"nodes": given.nodes.model_copy(update={"candidate": shadow})})
     start_log(given)
     from edge_agent import daemon
 

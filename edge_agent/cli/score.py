@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.cli.script import judge
+from edge_agent.cli.script import Customers
 from edge_agent.nodes import catalogue
 from edge_agent.types import Finding, Step
 
@@ -95,9 +95,9 @@ class Score:
 
 def score(scripts: Iterable[Script], knowledge: Knowledge) -> Score:
     """Judge every call and hold it against its labels."""
-    total = Score()
+    total, customers = Score(), Customers()
     for script in scripts:
-        findings = [finding for _, found in judge(script, knowledge) for finding in found]
+        findings = [finding for _, found in customers.judge(script, knowledge) for finding in found]
         _Call(script, findings, total).count()
     return total
 
@@ -155,8 +155,10 @@ class _Call:
 
     def _count_refused(self, raised: dict[tuple[int, str], Finding]) -> None:
         for trap in self._labels.get("hard_negatives", ()):
-            taken = (trap["turn"], trap["node"]) in raised
-            self._total.refused[not taken] += 1
+            finding = raised.get((trap["turn"], trap["node"]))
+            self._total.refused[finding is None] += 1
+            if finding is not None:
+                self._fault("hard negative", trap["node"], trap["turn"], finding.by)
 
     def _count_states(self) -> None:
         found: dict[str, str] = {}

@@ -6,19 +6,22 @@ import json
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
 
 from edge_agent.errors import TranscriptError
-from edge_agent.types import Call, Finding, Speaker, Transcript, Versions
+from edge_agent.judging import Judging
+from edge_agent.types import Call, Finding, PastCall, Speaker, Transcript, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edge_agent.config import Config
-    from edge_agent.pipeline import Knowledge
+    from edge_agent.event import Shadowed
+    from edge_agent.judging import Knowledge
 
 CHARACTERS_PER_S = 4.5
 PAUSE_MS = 600
@@ -50,6 +53,33 @@ class Script:
         """When the last turn ends, in milliseconds since the call began."""
         return max((line.end_ms for line in self.lines), default=0)
 
+    @property
+    def shuffled(self) -> bool:
+        """The turns of the file are not in the order in which they were said: they are judged by their rank in it."""
+        return any(one.index > then.index for one, then in pairwise(self.lines))
+
+    def back(self, findings: list[Finding]) -> list[Finding]:
+        """Give findings the index that their turn has in the file."""
+        if not self.shuffled:
+            return findings
+        return [one if one.turn is None else replace(one, turn=self.lines[one.turn].index) for one in findings]
+
+    def transcripts(self, knowledge: Knowledge) -> Iterator[Transcript]:
+        """Yield what was said, in order of time, with the dictionary's terms."""
+        for rank, line in enumerate(self.lines):
+            recognition = knowledge.dictionary.recognise(line.text)
+            yield Transcript(
+                call_id=self.call.id,
+                channel=0 if line.speaker is Speaker.AGENT else 1,
+                speaker=line.speaker,
+                turn=rank if self.shuffled else line.index,
+                start_ms=line.start_ms,
+                end_ms=line.end_ms,
+                heard=line.text,
+                text=recognition.text,
+                terms=recognition.terms,
+            )
+
 
 def choose(config: Config, packs: Sequence[str] | None) -> Config:
     """Return the configuration with other packs, if any are named."""
@@ -58,24 +88,31 @@ def choose(config: Config, packs: Sequence[str] | None) -> Config:
     return config.model_copy(update={"dictionary": config.dictionary.model_copy(update={"packs": tuple(packs)})})
 
 
+class Customers:
+    """Judges calls one after another, and remembers each for the customer's next, as the appliance does."""
+
+    def __init__(self) -> None:
+        self._past: dict[str, list[PastCall]] = {}
+        self._judging: Judging | None = None
+
+    def judge(self, script: Script, knowledge: Knowledge) -> Iterator[tuple[Transcript | None, list[Finding]]]:
+        """Judge a call turn by turn; the last pair has no transcript and holds what only the end shows."""
+        past = self._past.get(script.call.customer_id or "", ())
+        judging = self._judging = Judging(script.call, knowledge, past)
+        for transcript in script.transcripts(knowledge):
+            yield transcript, script.back(judging.hear(transcript))
+        yield None, script.back(judging.end(script.end_ms))
+        if judging.memory is not None:
+            self._past.setdefault(judging.memory.customer_id, []).append(judging.memory)
+
+    def shadowed(self, site: str) -> tuple[Shadowed, ...]:
+        """Return what candidates would have changed in the call that was judged last."""
+        return self._judging.shadowed(site) if self._judging else ()
+
+
 def judge(script: Script, knowledge: Knowledge) -> Iterator[tuple[Transcript | None, list[Finding]]]:
-    """Judge a call turn by turn; the last pair has no transcript and holds what only the end shows."""
-    judge = knowledge.judge()
-    for line in script.lines:
-        recognition = knowledge.dictionary.recognise(line.text)
-        transcript = Transcript(
-            call_id=script.call.id,
-            channel=0 if line.speaker is Speaker.AGENT else 1,
-            speaker=line.speaker,
-            turn=line.index,
-            start_ms=line.start_ms,
-            end_ms=line.end_ms,
-            heard=line.text,
-            text=recognition.text,
-            terms=recognition.terms,
-        )
-        yield transcript, judge.hear(transcript)
-    yield None, judge.end(script.end_ms)
+    """Judge a call by itself (see `Customers.judge`)."""
+    return Customers().judge(script, knowledge)
 
 
 def versions(knowledge: Knowledge) -> Versions:
@@ -93,6 +130,26 @@ def read(path: Path) -> Iterator[Script]:
     """
     for where, number, value in objects(path, "call", '{"id": …, "turns": […]}'):
         yield _script(value, where, number)
+
+
+def stored(config: Config, since: datetime | None = None) -> Iterator[Script]:
+    """Read the calls that are kept here, in order of their start, as they were heard.
+
+    Raises:
+        StoreError: there is no database, or it can't be read.
+    """
+    from edge_agent import paths
+    from edge_agent.store import Store
+
+    with Store.open(paths.under_state(config.store.database), readonly=True) as store:
+        for call, _ in store.calls():
+            if since is not None and call.started_at < since:
+                continue
+            lines = [
+                Line(said.turn, said.speaker, said.heard, said.start_ms, said.end_ms)
+                for said in store.transcripts(call.id)
+            ]
+            yield Script(call, tuple(lines), {})
 
 
 def objects(path: Path, noun: str, example: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -162,6 +219,8 @@ def _script(value: dict[str, Any], where: str, number: int) -> Script:
         speakers=(Speaker.AGENT, Speaker.CUSTOMER),
         customer_id=str(value["customer_id"]) if value.get("customer_id") else None,
     )
+    # Turns that are out of order are judged in the order in which they were said; each keeps its index.
+    lines.sort(key=lambda line: line.start_ms)
     return Script(call, tuple(lines), value)
 
 

@@ -30,8 +30,8 @@ def clock(ms: int) -> str:
 
 
 def node_name(node: str) -> str:
-    """Return a node's Chinese name."""
-    return catalogue[node].name
+    """Return a node's Chinese name; what a rule across calls raises has only the rule's."""
+    return catalogue[node].name if node in catalogue else node
 
 
 def utterance_json(transcript: Transcript, file: str | None) -> dict[str, Any]:

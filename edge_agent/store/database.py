@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from edge_agent.sqlite import Connection, Database, open_database
 from edge_agent.store import columns
+from edge_agent.store.reviews import Reviews
 from edge_agent.store.rows import Counts, Ended, OutboxRow, State, StoredEvent
 from edge_agent.store.schema import SCHEMA
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from edge_agent.event import Event
-    from edge_agent.types import Call, TermHit, Transcript
+    from edge_agent.event import Event, Shadowed
+    from edge_agent.types import Call, PastCall, TermHit, Transcript
 
 PAGE = 500  # rows read at once: no reader holds a snapshot for long, so the log can always be checkpointed
 
@@ -36,6 +37,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.reviews = Reviews(database)
 
     @property
     def epoch(self) -> str:
@@ -87,6 +89,8 @@ class Store:
         transcripts: Iterable[Transcript] = (),
         events: Iterable[Event] = (),
         ended: Iterable[Ended] = (),
+        remembered: Iterable[PastCall] = (),
+        shadowed: Iterable[Shadowed] = (),
     ) -> int:
         """Keep all of it in one transaction and return the last sequence of the outbox.
 
@@ -119,6 +123,8 @@ class Store:
                 "UPDATE calls SET end_ms = ?, reason = ? WHERE id = ?",
                 ((end.end_ms, end.reason, end.call_id) for end in ended),
             )
+            self.reviews.remember(remembered)
+            self.reviews.record(shadowed)
             return self.last()
 
     # ---- the outbox

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from edge_agent.event import Event
+    from edge_agent.event import Event, Shadowed
     from edge_agent.store.rescue import Rescue
     from edge_agent.store.room import Space
+    from edge_agent.store.reviews import Share
     from edge_agent.store.rows import Counts, Ended, OutboxRow
-    from edge_agent.types import Call, Transcript
+    from edge_agent.types import Call, PastCall, Transcript
 
 T = TypeVar("T")
 
@@ -91,12 +92,19 @@ class Keeper:
         transcripts: Iterable[Transcript] = (),
         events: Iterable[Event] = (),
         ended: Iterable[Ended] = (),
+        remembered: Iterable[PastCall] = (),
+        shadowed: Iterable[Shadowed] = (),
     ) -> Future[int]:
         """Queue a batch; the future gives the last sequence once it is on the disk (see `Store.keep`)."""
-        batch = tuple(calls), tuple(transcripts), tuple(events), tuple(ended)
-        return self._submit(
-            lambda store: store.keep(calls=batch[0], transcripts=batch[1], events=batch[2], ended=batch[3])
-        )
+        batch: dict[str, Any] = {
+            "calls": tuple(calls),
+            "transcripts": tuple(transcripts),
+            "events": tuple(events),
+            "ended": tuple(ended),
+            "remembered": tuple(remembered),
+            "shadowed": tuple(shadowed),
+        }
+        return self._submit(lambda store: store.keep(**batch))
 
     def acknowledge(self, through: int, rejected: Mapping[int, str] | None = None) -> None:
         """Settle events and return when that is on the disk (see `Store.acknowledge`)."""
@@ -145,6 +153,16 @@ class Keeper:
         """The sequence up to which everything belongs to earlier epochs."""
         with self._reading:
             return self._reader.begins
+
+    def past_calls(self, customer_id: str) -> tuple[PastCall, ...]:
+        """Return what is remembered of a customer's calls, oldest first (see `Reviews.past_calls`)."""
+        with self._reading:
+            return self._reader.reviews.past_calls(customer_id)
+
+    def shares(self) -> list[Share]:
+        """Return how often rules and classes were right (see `Reviews.shares`)."""
+        with self._reading:
+            return self._reader.reviews.shares()
 
     def counts(self) -> Counts:
         """Count the events (see `Store.counts`)."""

@@ -61,4 +61,27 @@ def m003_dictionary(db: sqlite_utils.Database) -> None:
     db.conn.execute("ALTER TABLE utterances ADD COLUMN dictionary TEXT NOT NULL DEFAULT ''")
 
 
-SCHEMA = Schema("store", (m001_keep, m002_find, m003_dictionary), table="store", command="edge-agent run")
+def m004_review(db: sqlite_utils.Database) -> None:
+    """What is remembered of customers' calls, what ran in shadow, and what reviewers said."""
+    for statement in (
+        """CREATE TABLE past_calls (
+            call_id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, started_at TEXT NOT NULL, noticed TEXT NOT NULL,
+            cases TEXT NOT NULL) STRICT""",
+        "CREATE INDEX past_calls_customer ON past_calls (customer_id, started_at)",
+        """CREATE TABLE shadow (
+            sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, call_id TEXT NOT NULL, who TEXT NOT NULL,
+            gained INTEGER NOT NULL, node TEXT NOT NULL, body TEXT NOT NULL) STRICT""",
+        "CREATE INDEX shadow_who ON shadow (who)",
+        # The words stand here too: a verdict is worth more than the event, which goes once it is acknowledged.
+        """CREATE TABLE verdicts (
+            event_id TEXT PRIMARY KEY, call_id TEXT NOT NULL,
+            word TEXT NOT NULL CHECK (word IN ('accepted', 'rejected', 'relabelled')),
+            node TEXT NOT NULL, label TEXT NOT NULL, by TEXT NOT NULL, text TEXT NOT NULL, before TEXT NOT NULL,
+            speaker TEXT NOT NULL, at TEXT NOT NULL, note TEXT NOT NULL) STRICT""",
+        "CREATE INDEX verdicts_by ON verdicts (by)",
+        "CREATE TABLE releases (by TEXT NOT NULL, at TEXT NOT NULL) STRICT",
+    ):
+        db.conn.execute(statement)
+
+
+SCHEMA = Schema("store", (m001_keep, m002_find, m003_dictionary, m004_review), table="store", command="edge-agent run")
