@@ -326,21 +326,26 @@ def _calls(folder: Path) -> Path:
 
 
 def _config(folder: Path, text: str) -> Path:
-    (folder / "own.yaml").write_text(text, encoding="utf-8")
+    """A site with one small pack and these rules alone: it is opened in a moment."""
+    packs = folder / "packs"
+    for name in ("common", "retail"):
+        (packs / name).mkdir(parents=True)
+    for name in ("pack.toml", "terms.csv", "decoys.csv"):
+        lines = (TOP / "dictionaries" / "retail" / name).read_text(encoding="utf-8").splitlines()
+        (packs / "retail" / name).write_text("\n".join(lines[:4]) + "\n", encoding="utf-8")
+    (packs / "common" / "rules.yaml").write_text(text, encoding="utf-8")
     path = folder / "config.toml"
-    path.write_text(
-        f'[nodes]\nclassifier = "off"\nrules = ["{folder}/own.yaml"]\n[dictionary]\npacks = ["retail"]\n',
-        encoding="utf-8",
-    )
+    nodes = '[nodes]\nclassifier = "off"\n'
+    path.write_text(nodes + f'[dictionary]\npacks = ["retail"]\nfolder = "{packs}"\n', encoding="utf-8")
     return path
 
 
 def test_against_prints_what_is_gained_and_lost_call_by_call(cli: Cli, tmp_path: Path) -> None:
-    other = tmp_path / "before" / tmp_path.name
+    other = tmp_path / "before" / "common"
     other.mkdir(parents=True)
-    (other / "own.yaml").write_text(RULES, encoding="utf-8")
+    (other / "rules.yaml").write_text(RULES, encoding="utf-8")
     config = _config(tmp_path, OTHER)
-    lines = cli.lines("replay", _calls(tmp_path), "--against", other / "own.yaml", "--json", "-c", config)
+    lines = cli.lines("replay", _calls(tmp_path), "--against", other / "rules.yaml", "--json", "-c", config)
     assert [(line["type"], line["turn"], line["quote"]) for line in lines if "turn" in line] == [
         ("gained", 2, "七八九松果。"),
         ("lost", 1, "四五六松果。"),
@@ -353,18 +358,18 @@ def test_against_prints_what_is_gained_and_lost_call_by_call(cli: Cli, tmp_path:
     }
     assert (lines[-1]["type"], lines[-1]["gained"], lines[-1]["lost"], lines[-1]["calls"]) == ("total", 1, 1, 1)
     assert lines[-1]["before"] != lines[-1]["after"]
-    shown = cli.run("replay", _calls(tmp_path), "--against", other / "own.yaml", "-c", config).stdout
+    shown = cli.run("replay", _calls(tmp_path), "--against", other / "rules.yaml", "-c", config).stdout
     assert "+ 竞品替代 objection.competitor turn 2" in shown
     assert "- 竞品替代 objection.competitor turn 1" in shown
 
 
 def test_shadow_tells_what_a_candidate_would_change_after_the_events(cli: Cli, tmp_path: Path) -> None:
     config = _config(tmp_path, RULES)
-    other = tmp_path / "next" / tmp_path.name
+    other = tmp_path / "next" / "common"
     other.mkdir(parents=True)
-    (other / "own.yaml").write_text(OTHER, encoding="utf-8")
+    (other / "rules.yaml").write_text(OTHER, encoding="utf-8")
     plain = cli.lines("replay", _calls(tmp_path), "--json", "-c", config)
-    lines = cli.lines("replay", _calls(tmp_path), "--shadow", other / "own.yaml", "--json", "-c", config)
+    lines = cli.lines("replay", _calls(tmp_path), "--shadow", other / "rules.yaml", "--json", "-c", config)
     told = [(line["change"], line["event"]["data"]["turn"]) for line in lines if line.get("type") == "shadow"]
     assert told == [("gained", 2), ("lost", 1)]
     assert len(lines) == len(plain) + 2
