@@ -60,6 +60,7 @@ class Appliance:
         self._give_up_at = math.inf
         self._pruned_at = time.monotonic()
         self._reloading = threading.Lock()
+        self._swapping = threading.Lock()
         self.failed = threading.Event()
         self.left = 0
         knowledge = rooms.open_knowledge(config)
@@ -133,7 +134,8 @@ class Appliance:
             if rules:
                 self._adopt(rooms.open_knowledge(self._config, dictionary))
             else:
-                self._corridor.knowledge = replace(self._corridor.knowledge, dictionary=dictionary)
+                with self._swapping:
+                    self._corridor.knowledge = replace(self._corridor.knowledge, dictionary=dictionary)
             log.info("dictionary %s, rules %s", *self._judges())
 
     def finish(self) -> None:
@@ -216,7 +218,9 @@ class Appliance:
 
     def _adopt(self, knowledge: Knowledge) -> None:
         """Judge by this from the next call on, with the candidate beside, and keep it as a version."""
-        self._corridor.knowledge = rooms.with_candidate(self._config, knowledge)
+        whole = rooms.with_candidate(self._config, knowledge)
+        with self._swapping:
+            self._corridor.knowledge = whole
         self._mute()
         try:
             rooms.keep_version(self._config, knowledge)
@@ -226,11 +230,12 @@ class Appliance:
     def _mute(self) -> None:
         """Let raise nothing, for now, what reviewers accepted too little of."""
         self._muted_at = time.monotonic()
-        nodes, knowledge = self._config.nodes, self._corridor.knowledge
-        silent = muted(self.keeper.shares(), nodes.review_floor, nodes.review_least)
-        if silent != knowledge.muted:
-            log.warning("in shadow by review: %s", ", ".join(sorted(silent)) or "nothing any more")
-            self._corridor.knowledge = replace(knowledge, muted=silent)
+        silent = muted(self.keeper.shares(), self._config.nodes.review_floor, self._config.nodes.review_least)
+        with self._swapping:
+            knowledge = self._corridor.knowledge
+            if silent != knowledge.muted:
+                log.warning("in shadow by review: %s", ", ".join(sorted(silent)) or "nothing any more")
+                self._corridor.knowledge = replace(knowledge, muted=silent)
 
     def _understand(self) -> None:
         try:

@@ -133,13 +133,13 @@ def own_classifier() -> Path:
 
 
 def classifier_of(name: str) -> Path:
-    """Return the file of a classifier that is named by its path or by a version that is kept.
+    """Return the file of a classifier that is named by its path (also within the state folder) or by a kept version.
 
     Raises:
         DictionaryError: there is no such version, or no classifier judged in it.
     """
     if name.endswith(".npz"):
-        return Path(name)
+        return Path(name) if Path(name).exists() else paths.under_state(name)
     version = archive.find(archive_folder(), name)
     if version.classifier is None:
         raise DictionaryError("no classifier judged in this version", where=str(version.folder), remedy="name another")
@@ -201,7 +201,7 @@ def open_candidate(config: Config, knowledge: Knowledge, name: str) -> Knowledge
         opened = _open_classifier(other)
         return replace(knowledge, rules=Rules.load(rule_files(other)), classifier=opened, muted=frozenset())
     if path.suffix == ".npz":
-        return replace(knowledge, classifier=Classifier.load(path), muted=frozenset())
+        return replace(knowledge, classifier=Classifier.load(classifier_of(name)), muted=frozenset())
     if path.is_dir() or path.suffix in (".yaml", ".yml"):
         given = {(each.parent.name, each.name): each for each in (path.glob("*.yaml") if path.is_dir() else [path])}
         placed = [given.pop((each.parent.name, each.name), each) for each in files]

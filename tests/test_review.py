@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -413,3 +415,19 @@ def test_versions_are_kept_once_whole_and_in_order(tmp_path: Path) -> None:
     assert version.classifier is None
     with pytest.raises(DictionaryError, match="no version"):
         archive.find(tmp_path / "v", "x")
+
+
+def test_the_commands_that_the_page_shows_exist_with_their_options() -> None:
+    from typer.main import get_command
+
+    from edge_agent.cli import app
+
+    page = (TOP / "docs" / "review.md").read_text(encoding="utf-8")
+    shown = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    assert len(shown) > 10
+    for line in shown:
+        command: Any = get_command(app)
+        words = shlex.split(line)[1:]
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context("x", words).close()  # an option or argument that isn't there is refused
