@@ -118,6 +118,43 @@ def test_another_pack_may_be_named(cli: Cli, tmp_path: Path) -> None:
     assert len(versions) == 2
 
 
+def test_turns_out_of_order_are_judged_in_the_order_of_their_times(cli: Cli, tmp_path: Path, config: Path) -> None:
+    shuffled = {
+        "id": "t2",
+        "turns": [
+            {"speaker": "customer", "text": "丁戊行。", "start_ms": 9000, "end_ms": 9500},
+            {"speaker": "customer", "text": "一二三松果。", "start_ms": 1000, "end_ms": 2000},
+            {"speaker": "agent", "text": "甲乙丙九折。", "start_ms": 4000, "end_ms": 5000},
+        ],
+    }
+    events = cli.lines("replay", _write(tmp_path, shuffled), "--json", "-c", config)
+    price = [event for event in events if event["data"]["node"] == "objection.price"]
+    assert [(event["type"].rpartition(".")[2], event["data"]["turn"]) for event in price] == [
+        ("raised", 1),
+        ("answered", 2),
+        ("closed", 0),
+    ]
+
+
+def test_a_turn_of_fifty_thousand_characters_and_other_scripts_are_judged(
+    cli: Cli, tmp_path: Path, config: Path
+) -> None:
+    words = "".join(f"这个第{number}项我们再看看，" for number in range(5000))[:49_990] + "一二三松果。"
+    scripts = [
+        "Das ist mir zu teuer, ehrlich.",
+        "это слишком дорого",
+        "السعر مرتفع جدا",
+        "価格が高すぎます",
+        "😀👍🏽 ok?",
+        "\u0000\u200b",
+    ]
+    turns = [{"speaker": "customer", "text": text} for text in (words, *scripts)]
+    events = cli.lines("replay", _write(tmp_path, {"id": "long", "turns": turns}), "--json", "-c", config)
+    price = [event for event in events if event["data"]["by"] == "rule:test.price"]
+    assert [event["data"]["turn"] for event in price] == [0, 0]  # raised, and unresolved at the end
+    assert len(price[0]["data"]["quote"]) <= 200
+
+
 TURN = {"speaker": "agent", "text": "喂"}
 BROKEN = {
     "no JSON": ("{", "not JSON", "one call a line"),
@@ -221,6 +258,7 @@ def test_eval_counts_right_wrong_and_missed(cli: Cli, tmp_path: Path, config: Pa
     assert errors == {
         ("miss", "risk.churn", 0),
         ("false alarm", "objection.price", 2),
+        ("hard negative", "objection.price", 2),
         ("state", "objection.price", None),
         ("state", "risk.churn", None),
         ("process", "process.recording_notice_missing", None),

@@ -334,7 +334,8 @@ def _config(folder: Path, text: str) -> Path:
         (packs / name).mkdir(parents=True)
     for name in ("pack.toml", "terms.csv", "decoys.csv"):
         lines = (TOP / "dictionaries" / "retail" / name).read_text(encoding="utf-8").splitlines()
-        (packs / "retail" / name).write_text("\n".join(lines[:4]) + "\n", encoding="utf-8")
+        few = lines if name == "pack.toml" else lines[: 4 if name == "terms.csv" else 1]
+        (packs / "retail" / name).write_text("\n".join(few) + "\n", encoding="utf-8")
     (packs / "common" / "rules.yaml").write_text(text, encoding="utf-8")
     path = folder / "config.toml"
     nodes = '[nodes]\nclassifier = "off"\n'

@@ -58,11 +58,42 @@ class Raw:
     sounds: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choice:
-    """One of these sequences."""
+    """One of these sequences.
+
+    A named list is one choice in all phrases that use it: what is worked out for it is worked out once.
+    """
 
     options: tuple[tuple[Part, ...], ...]
+
+    @cached_property
+    def strings(self) -> frozenset[str] | None:
+        """Every string that it may be; None if they are many, or it has a gap, an edge or an expression."""
+        options = [_written(option) for option in self.options]
+        found = None if None in options else frozenset().union(*(one for one in options if one is not None))
+        return found if found is None or len(found) <= _MAX_STRINGS else None
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """Strings of which it has at least one, whichever it is; none if one of the sequences has nothing to go by."""
+        options = [_needs(option) for option in self.options]
+        return frozenset().union(*(max(each, key=_rank) for each in options)) if all(options) else frozenset()
+
+    @cached_property
+    def raw(self) -> bool:
+        """An author's expression is in it."""
+        return any(map(_has_raw, self.options))
+
+    @cached_property
+    def solid(self) -> int:
+        """As many Chinese characters stand together in it at least."""
+        return min(map(_solid, self.options), default=0)
+
+    @cached_property
+    def spelt(self) -> dict[tuple[Callable[[str], str], bool], str]:
+        """The regular expressions that were written of it."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +114,7 @@ _END = Raw(rf"(?=$|[{CLAUSE_ENDS}])")
 _CONSUMED = {_START: rf"(?:^|[{CLAUSE_ENDS}])", _END: rf"(?:$|[{CLAUSE_ENDS}])"}
 
 
-def parse(text: str, lists: Mapping[str, tuple[tuple[Part, ...], ...]]) -> tuple[Part, ...]:
+def parse(text: str, lists: Mapping[str, Choice]) -> tuple[Part, ...]:
     """Read a phrase; `lists` are the named lists it may use.
 
     Raises:
@@ -148,7 +179,7 @@ def options_of_re2() -> Any:
     return options
 
 
-def _sequence(text: str, lists: Mapping[str, tuple[tuple[Part, ...], ...]]) -> tuple[tuple[Part, ...], str]:
+def _sequence(text: str, lists: Mapping[str, Choice]) -> tuple[tuple[Part, ...], str]:
     """Read parts until the text or the bracket around them ends; return them and what is left."""
     parts: list[Part] = []
     while text and text[0] not in "|)]":
@@ -171,9 +202,9 @@ def _sequence(text: str, lists: Mapping[str, tuple[tuple[Part, ...], ...]]) -> t
                 raise PhraseError("“<” without “>”")
             if name not in lists:
                 raise PhraseError(f"there is no list named “{name}”")
-            if any(isinstance(part, Term) for option in lists[name] for part in option):
+            if any(isinstance(part, Term) for option in lists[name].options for part in option):
                 raise PhraseError(f"the list “{name}” holds terms {{…}}: use it alone, not inside a phrase")
-            parts.append(Choice(lists[name]))
+            parts.append(lists[name])
         elif head == ">":
             raise PhraseError("“>” without “<”")
         elif head in "{}":
@@ -188,9 +219,7 @@ def _sequence(text: str, lists: Mapping[str, tuple[tuple[Part, ...], ...]]) -> t
     return tuple(parts), text
 
 
-def _options(
-    text: str, closing: str, lists: Mapping[str, tuple[tuple[Part, ...], ...]]
-) -> tuple[tuple[tuple[Part, ...], ...], str]:
+def _options(text: str, closing: str, lists: Mapping[str, Choice]) -> tuple[tuple[tuple[Part, ...], ...], str]:
     options: list[tuple[Part, ...]] = []
     while True:
         parts, text = _sequence(text, lists)
@@ -259,16 +288,17 @@ def _regex(parts: Iterable[Part], spell: Callable[[str], str], edges: Mapping[Ra
         elif isinstance(part, Raw):
             out.append(edges.get(part, part.regex))
         elif isinstance(part, Choice):
-            written = _char_class(part.options, spell)
-            out.append(written or f"(?:{'|'.join(_regex(option, spell, edges) for option in part.options)})")
+            key = spell, bool(edges)
+            if key not in part.spelt:
+                written = _char_class(part.options, spell)
+                every = (_regex(option, spell, edges) for option in part.options)
+                part.spelt[key] = written or f"(?:{'|'.join(every)})"
+            out.append(part.spelt[key])
     return "".join(out)
 
 
 def _has_raw(parts: Iterable[Part]) -> bool:
-    return any(
-        not part.sounds if isinstance(part, Raw) else isinstance(part, Choice) and any(map(_has_raw, part.options))
-        for part in parts
-    )
+    return any(not part.sounds if isinstance(part, Raw) else isinstance(part, Choice) and part.raw for part in parts)
 
 
 def _gaps(parts: Iterable[Part]) -> int:
@@ -288,7 +318,7 @@ def _solid(parts: Iterable[Part]) -> int:
         if isinstance(part, Literal):
             run += len(HANZI.findall(part.text))
         elif isinstance(part, Choice):
-            run += min(map(_solid, part.options), default=0)
+            run += part.solid
         elif part not in (_START, _END):
             run = 0
         longest = max(longest, run)
@@ -302,8 +332,7 @@ def _written(parts: Iterable[Part]) -> frozenset[str] | None:
         if isinstance(part, Literal):
             more: frozenset[str] | None = frozenset({part.text})
         elif isinstance(part, Choice):
-            options = [_written(option) for option in part.options]
-            more = None if None in options else frozenset().union(*(option for option in options if option is not None))
+            more = part.strings
         else:
             more = None
         if more is None or len(strings) * len(more) > _MAX_STRINGS:
@@ -327,10 +356,8 @@ def _needs(parts: Sequence[Part]) -> list[frozenset[str]]:
         strings = _written((part,))
         if strings is None:
             close()
-            if isinstance(part, Choice):
-                options = [_needs(option) for option in part.options]
-                if options and all(options):
-                    out.append(frozenset().union(*(max(option, key=_rank) for option in options)))
+            if isinstance(part, Choice) and part.needs:
+                out.append(part.needs)
         elif len(run) * len(strings) <= _MAX_STRINGS:
             run = frozenset(one + other for one in run for other in strings)
         else:
@@ -406,7 +433,7 @@ class Phrase:
     @cached_property
     def by_characters(self) -> Pattern:
         """The phrase over characters."""
-        return self._spelt(lambda text: text)
+        return self._spelt(str)
 
     @cached_property
     def by_sound(self) -> Pattern | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import DictionaryError
-from edge_agent.nodes.phrase import Part, Phrase, PhraseError, Term, parse
+from edge_agent.nodes.phrase import Choice, Part, Phrase, PhraseError, Term, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -212,7 +212,7 @@ class Lists:
     def __init__(self, files: Sequence[File]) -> None:
         tables = "".join(str(_without_lines(file.tables.get("lists") or {})) for file in files)
         self.version = hashlib.sha256(tables.encode()).hexdigest()
-        self._parsed: dict[str, tuple[tuple[Part, ...], ...]] = {}
+        self._parsed: dict[str, Choice] = {}
         self._sources: dict[str, Entry] = {}
         for file in files:
             table = file.tables.get("lists") or {}
@@ -244,10 +244,10 @@ class Lists:
         options: list[tuple[Part, ...]] = []
         for text, line in texts:
             if self._whole(text):
-                options += self._parsed[text[1:-1]]
+                options += self._parsed[text[1:-1]].options
             else:
                 options.append(self.parse(entry, name, text, line))
-        self._parsed[name] = tuple(options)
+        self._parsed[name] = Choice(tuple(options))
 
     def _whole(self, text: str) -> bool:
         """Say whether a phrase is a named list and nothing else."""
@@ -269,7 +269,7 @@ class Lists:
         out: list[Phrase] = []
         for text, line in texts:
             if self._whole(text):
-                out += (Phrase(text, parts) for parts in self._parsed[text[1:-1]])
+                out += (Phrase(text, parts) for parts in self._parsed[text[1:-1]].options)
             else:
                 out.append(Phrase(text, self.parse(entry, key, text, line)))
             if not terms and any(isinstance(phrase.parts[0], Term) for phrase in out):
