@@ -9,8 +9,8 @@ from edge_agent.store.database import Store
 from edge_agent.store.keeper import Keeper
 from edge_agent.store.library import Change, Library
 from edge_agent.store.rescue import Rescue, last_rescue, salvage
-from edge_agent.store.room import Space
 from edge_agent.store.reviews import Reviews, Share, Verdict, Waiting, Word, muted, source
+from edge_agent.store.room import Space
 from edge_agent.store.rows import Counts, Ended, OutboxRow, State, StoredEvent
 
 __all__ = [

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from edge_agent.event import Event, Shadowed
     from edge_agent.store.rescue import Rescue
-    from edge_agent.store.room import Space
     from edge_agent.store.reviews import Share
+    from edge_agent.store.room import Space
     from edge_agent.store.rows import Counts, Ended, OutboxRow
     from edge_agent.types import Call, PastCall, Transcript
 
