@@ -370,6 +370,10 @@ class Uplink(Section):
     hub: str = _setting("", "Address of the hub, such as tcp://hub.example:7420; empty: events wait in the database.")
     hub_key: str = _setting("", "The hub's public CURVE key (40 characters, from `edge-agent keys show` there).")
     key_file: str = _setting("branch.key", "This branch's own CURVE key; a relative path counts from the state folder.")
+    publisher_key: str = _setting(
+        "",
+        "Whose packs and rules this branch takes from head office (`hub publisher-key` shows it); empty: nobody's.",
+    )
     batch: int = _setting(500, "Events in one message at most.", unit="events", ge=1, le=5000)
     heartbeat_s: float = _setting(1.0, "How often both ends say that they live.", unit="s", gt=0, le=60)
     dead_after_s: float = _setting(3.0, "Silence after which the connection is made anew.", unit="s", gt=0, le=600)
@@ -383,6 +387,13 @@ class Uplink(Section):
     def _z85(cls, value: str) -> str:
         if value and len(value) != 40:
             raise ValueError("a CURVE public key has 40 characters")
+        return value
+
+    @field_validator("publisher_key")
+    @classmethod
+    def _ed25519(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z0-9+/]{43}=", value):
+            raise ValueError("a publisher's key has 44 characters and ends in =")
         return value
 
     @field_validator("hub")
@@ -415,6 +426,9 @@ class Hub(Section):
     )
     credit: int = _setting(5000, "Events a branch may have under way unacknowledged.", unit="events", ge=1, le=100_000)
     max_frame_bytes: int = _setting(8_388_608, "A longer message is refused.", unit="bytes", ge=65_536, le=268_435_456)
+    publisher_file: str = _setting(
+        "publisher.key", "Ed25519 key that signs what is published; a relative path counts from the state folder."
+    )
     insecure: bool = _setting(False, "Plain text without keys; on loopback only, for tests.")
 
     @field_validator("bind")

@@ -23,6 +23,7 @@ from edge_agent.errors import ControlError, EdgeError, UplinkError
 from edge_agent.hearing import Closed, Opened, Spoken
 from edge_agent.pausing import ALL, Pause, Pauses
 from edge_agent.pipeline import Corridor, Outcome
+from edge_agent.published import Published
 from edge_agent.store import Ended, Keeper, muted
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from edge_agent.audio import Intake, Source
     from edge_agent.config import Config
     from edge_agent.judging import Knowledge
+    from edge_agent.uplink import Uplink
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +80,23 @@ class Appliance:
         self.keeper = Keeper(paths.under_state(config.store.database), min_free_mib=config.store.min_free_mib)
         self._corridor.past_calls = self.keeper.past_calls
         self._adopt(knowledge)
-        self._uplink = rooms.open_uplink(config, self.keeper, self._about) if config.uplink.hub else None
+        self._published: Published | None = None
+        self._uplink: Uplink | None = None
+        if config.uplink.hub:
+            self._published = Published(
+                config,
+                reload=self.reload,
+                about=self._about,
+                waiting=lambda: self.keeper.counts().waiting,
+                own_key=lambda: rooms.own_key(config),
+            )
+            self._uplink = rooms.open_uplink(config, self.keeper, self._about, self._published)
         self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)
 
     def start(self) -> None:
         """Begin to understand what is attached, and to tell head office."""
+        if self._published is not None:
+            self._published.start()
         if self._uplink is not None:
             self._uplink.start()
         self._understanding.start()
@@ -156,6 +170,8 @@ class Appliance:
         if self._uplink is not None:
             self._uplink.drain(self._config.uplink.drain_s)
             self._uplink.stop()
+        if self._published is not None:
+            self._published.stop()
         self.left = self.keeper.counts().waiting
         self.keeper.stop()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edge_agent.nodes import Classifier
     from edge_agent.terms import Dictionary
     from edge_agent.types import Speaker
-    from edge_agent.uplink import Outbox, Uplink
+    from edge_agent.uplink import Outbox, Receiver, Uplink
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,13 @@ def rule_files(config: Config) -> list[Path]:
     if not common:  # a site's own folder of packs need not repeat the common set
         common = sorted((paths.shipped() / "dictionaries" / "common").glob("*.yaml"))
     packs = [folder / pack / "rules.yaml" for pack in config.dictionary.packs]
-    return [*common, *(path for path in packs if path.exists()), *(Path(name) for name in config.nodes.rules)]
+    own = [Path(name) for name in config.nodes.rules]
+    return [*common, *(path for path in packs if path.exists()), *own, *sorted(published_folder().glob("*.yaml"))]
+
+
+def published_folder() -> Path:
+    """Return where the rule sets lie that head office published, and the record of what was taken."""
+    return paths.state() / "published"
 
 
 def open_engine(config: Config) -> Engine:
@@ -234,14 +240,26 @@ def open_file(config: Config, path: Path, speakers: Sequence[Speaker], *, realti
     return FileSource(path, chunk_ms=_chunk_ms(config, realtime), speakers=tuple(speakers), realtime=realtime)
 
 
-def open_uplink(config: Config, outbox: Outbox, about: Callable[[], Mapping[str, str]] = dict) -> Uplink:
+def own_key(config: Config) -> str:
+    """Return this branch's public key, or nothing where the line is in plain text."""
+    from edge_agent import keys
+
+    return "" if config.uplink.insecure else keys.load(paths.under_state(config.uplink.key_file)).public
+
+
+def open_uplink(
+    config: Config,
+    outbox: Outbox,
+    about: Callable[[], Mapping[str, str]] = dict,
+    receiver: Receiver | None = None,
+) -> Uplink:
     """Make the branch's end of the line to head office; it connects when it is started.
 
-    `about` tells head office at each connection which versions run here, by name.
+    `about` tells head office which versions run here, by name; `receiver` takes in what it publishes.
     """
     from edge_agent.uplink import Uplink
 
-    return Uplink(outbox, config.uplink, about=about)
+    return Uplink(outbox, config.uplink, about=about, receiver=receiver)
 
 
 def open_source(config: Config, source: Source) -> FileSource:

@@ -17,6 +17,10 @@ URGENT  {epoch, sequences, sha256, body, coding}      →
                                                       ←   NOTED   {sequences}
 PING    {clock_ms}                                    →
                                                       ←   PONG    {}
+REPORT  {waiting, about, installed}                   →
+                                                      ←   OFFER   {manifest, signature}, or PONG
+FETCH   {sha256, offset}                              →
+                                                      ←   PIECE   {sha256, offset, body}
                                                       ←   REFUSED {code, reason}
 ```
 
@@ -50,6 +54,9 @@ OVERHEAD = 1024  # bytes of an EVENTS frame that are not its body, at most
 MAX_ABOUT = 16  # entries of `about`
 ZSTD = "zstd"  # in `takes`: bodies may be compressed (RFC 8878)
 URGENT = "urgent"  # in `takes`: the URGENT message is understood
+PUBLISH = "publish"  # in `takes`: REPORT and FETCH are understood
+MAX_PIECE = 1_048_576  # bytes of what is published in one PIECE
+MAX_INSTALLED = 200  # entries of `installed`
 
 _SMALL = 512  # bytes of a body below which compression is not worth its header
 _MAX_WINDOW = 8_388_608  # bytes of memory that a compressed body may ask for while it is read
@@ -115,6 +122,19 @@ def _pairs(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or len(value) > MAX_ABOUT:
         raise ValueError(f"not a map of at most {MAX_ABOUT} entries")
     return {_name(key): _text(item) for key, item in value.items()}
+
+
+def _installed(value: Any) -> tuple[tuple[str, str, int, str, str], ...]:
+    if not isinstance(value, list) or len(value) > MAX_INSTALLED:
+        raise ValueError(f"not a list of at most {MAX_INSTALLED} entries")
+    made = []
+    for entry in value:
+        match entry:
+            case [str(kind), str(name), int(serial), str(sha256), str(error)]:
+                made.append((_text(kind), _text(name), _whole(0, MAX_SEQUENCE)(serial), _text(sha256), _text(error)))
+            case _:
+                raise ValueError("not kind, name, serial, sha256 and error")
+    return tuple(made)
 
 
 def _sequences(value: Any) -> tuple[int, ...]:
@@ -259,6 +279,43 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """How the branch does, told now and then: events that wait there, versions that run, what it took of publications.
+
+    `installed` has kind, name, serial, SHA-256 in hexadecimal, and an error (empty: it is in force) for each.
+    """
+
+    waiting: int = _field(_whole(0, MAX_SEQUENCE))
+    about: Mapping[str, str] = _field(_pairs)
+    installed: tuple[tuple[str, str, int, str, str], ...] = _field(_installed)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The hub has something newer for this branch: a signed manifest (see `edge_agent.manifest`)."""
+
+    manifest: bytes = _field(_bytes)
+    signature: bytes = _field(_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """The branch asks for the content of an offer, from an offset on."""
+
+    sha256: str = _field(_name)
+    offset: int = _field(_whole(0, MAX_SEQUENCE))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of what was asked for, of at most `MAX_PIECE` bytes; empty where the hub has it no more."""
+
+    sha256: str = _field(_name)
+    offset: int = _field(_whole(0, MAX_SEQUENCE))
+    body: bytes = _field(_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class Pong:
     """The hub lives."""
 
@@ -271,7 +328,7 @@ class Refused:
     reason: str = _field(_text)
 
 
-Message = Hello | Welcome | Events | Ack | Urgent | Noted | Ping | Pong | Refused
+Message = Hello | Welcome | Events | Ack | Urgent | Noted | Ping | Report | Offer | Fetch | Piece | Pong | Refused
 
 _KINDS: dict[str, type[Message]] = {kind.__name__.upper(): kind for kind in get_args(Message)}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_agent.cli import hub_crm
+from edge_agent.cli import hub_crm, hub_publish
 from edge_agent.cli.out import AsJson, ConfigFile, console, emit, settings
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
         group.command()(command)
     group.command("list")(list_allowed)
     hub_crm.register(group)
+    hub_publish.register(group)
     app.add_typer(group, name="hub")
 
 
@@ -159,10 +160,32 @@ def queue_line(delivery: dict[str, Any]) -> str:
 
 
 def branches(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Show every branch that ever came: how far it is, and when it was last heard of."""
+    """Show every branch that ever came: what waits there, when it was last heard of, and which versions run there."""
+    from rich.table import Table
+
+    from edge_agent.hub.publications import Publications
+
     with hub_crm.open_ledger(config) as ledger:
         rows = ledger.branches()
-    _show(rows, as_json)
+        installed = Publications(ledger.base).installed()
+    if as_json:
+        for branch in rows:
+            took = [
+                {"kind": kind, "name": name, "serial": serial, "sha256": sha256, "error": error or None}
+                for kind, name, serial, sha256, error in installed.get(branch.key, ())
+            ]
+            emit({"type": "hub.branch", **asdict(branch), "published": took})
+        return
+    table = Table("branch", "waiting", "last seen", "clock skew", "runs", "published by us", box=None)
+    for branch in rows:
+        runs = ", ".join(f"{what} {version}" for what, version in sorted(branch.about.items()))
+        published = [
+            f"{name} {'refused' if error else sha256[:8]}"
+            for _, name, _, sha256, error in installed.get(branch.key, ())
+        ]
+        cells = (str(branch.waiting), branch.last_seen, f"{branch.skew_ms} ms", runs, ", ".join(published))
+        table.add_row(branch.name, *cells)
+    console().print(table if rows else "no branch has come yet")
 
 
 def _show(rows: list[Branch], as_json: bool) -> None:

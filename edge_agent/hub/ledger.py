@@ -256,7 +256,7 @@ class Ledger:
                 (SELECT count(*) FROM mine JOIN dead_letters USING (stream) WHERE mine.branch = branches.branch),
                 (SELECT CAST(coalesce(sum(last - first + 1), 0) AS BIGINT) FROM mine JOIN holes USING (stream)
                     WHERE mine.branch = branches.branch),
-                first_seen, last_seen, skew_ms, boot_id, about
+                first_seen, last_seen, skew_ms, boot_id, about, waiting
             FROM branches JOIN streams ON stream = present ORDER BY name, key"""
         )
         return [_branch(row) for row in rows]
@@ -332,4 +332,4 @@ def _filed(stream: int, sequence: int, entry: Entry, now: str) -> _Filed:
 
 
 def _branch(row: tuple[Any, ...]) -> Branch:
-    return Branch(*(*row[:-1], json.loads(row[-1])))
+    return Branch(*(*row[:-2], json.loads(row[-2]), row[-1]))

@@ -13,7 +13,7 @@ class Branch:
     `epoch` is the present life of its database and `through` its watermark there; `events`, `dead_letters` and
     `missing` (sequences that were pruned at the branch before this hub had them) count every epoch. `skew_ms` is the
     branch's clock minus the hub's when it was last heard of; `boot_id` changes whenever its machine starts anew;
-    `about` are the versions that it said it runs, by name.
+    `about` are the versions that it said it runs, by name; `waiting` events lay there when it last reported.
     """
 
     key: str
@@ -28,6 +28,7 @@ class Branch:
     skew_ms: int
     boot_id: str
     about: dict[str, str]
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,26 @@ class Undelivered:
     at: str
     tries: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A publication that counts, and who took it.
+
+    `took` names branches where it is in force, `failed` those that could not take it, with the reason, and `waits`
+    those that have not answered yet.
+    """
+
+    kind: str
+    name: str
+    version: str
+    serial: int
+    sha256: str
+    forced: bool
+    at: str
+    took: tuple[str, ...]
+    failed: dict[str, str]
+    waits: tuple[str, ...]
 
 
 def moment(milliseconds: int) -> str:

@@ -66,7 +66,25 @@ _DELIVERY = (
     "CREATE INDEX events_received ON events (received_at)",
 )
 
-STEPS: dict[str, tuple[str, ...]] = {"m001_ledger": _LEDGER, "m002_marks": _MARKS, "m010_delivery": _DELIVERY}
+_PUBLICATIONS = (
+    """CREATE TABLE publications (
+        serial {integer} PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
+        sha256 TEXT NOT NULL, at TEXT NOT NULL, manifest {bytes} NOT NULL, signature {bytes} NOT NULL,
+        content {bytes} NOT NULL) {strict}""",
+    # What each branch says that it took, the last of each name.
+    """CREATE TABLE installed (
+        branch {integer} NOT NULL REFERENCES branches, kind TEXT NOT NULL, name TEXT NOT NULL,
+        serial {integer} NOT NULL, sha256 TEXT NOT NULL, error TEXT NOT NULL, at TEXT NOT NULL,
+        PRIMARY KEY (branch, kind, name)) {strict}""",
+    "ALTER TABLE branches ADD COLUMN waiting {integer} NOT NULL DEFAULT 0",
+)
+
+STEPS: dict[str, tuple[str, ...]] = {
+    "m001_ledger": _LEDGER,
+    "m002_marks": _MARKS,
+    "m010_delivery": _DELIVERY,
+    "m011_publications": _PUBLICATIONS,
+}
 
 LITE = {
     "identity": "INTEGER PRIMARY KEY",

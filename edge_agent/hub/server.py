@@ -17,6 +17,7 @@ from edge_agent.event import SCHEMA
 from edge_agent.hub.connections import BEAT_S, Connections
 from edge_agent.hub.door import DOMAIN, Door
 from edge_agent.hub.ledger import ForkError, GapError, Ledger, UnknownSchemaError
+from edge_agent.hub.publications import Publications
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +30,7 @@ GROUP_MESSAGES = 256  # taken into one commit at most,
 GROUP_BYTES = 33_554_432  # and no more once they are as long as this
 _TICK_MS = 250
 _NOTE_S = 5.0  # how often what is no event is written down: who was seen, what was refused
-TAKES = (wire.ZSTD, wire.URGENT)
+TAKES = (wire.ZSTD, wire.URGENT, wire.PUBLISH)
 _INSECURE = "insecure"  # key and name of whoever comes without one
 
 
@@ -113,6 +114,7 @@ class _Hub:
     def __init__(self, settings: Hub, ledger: Ledger, door: Door | None, socket: zmq.Socket[bytes]) -> None:
         self._settings = settings
         self._ledger = ledger
+        self._publications = Publications(ledger.base)
         self._door = door
         self._socket = socket
         self._connections = Connections(int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2]))
@@ -243,6 +245,10 @@ class _Hub:
             case wire.Urgent() as urgent:
                 self._ledger.urgent(arrival.key, arrival.name, urgent, now_ms)
                 return wire.Noted(urgent.sequences)
+            case wire.Report() as report:
+                return self._publications.answer(arrival.key, report, now_ms)
+            case wire.Fetch() as fetch:
+                return self._publications.piece(fetch)
             case wire.Ping():
                 return wire.Pong()
         return wire.Refused(wire.Code.MALFORMED, "only a hub says this")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from edge_agent import wire
 from edge_agent.event import SCHEMA
 from edge_agent.uplink.batch import is_same, known, pack, pack_urgent
+from edge_agent.uplink.receiver import Fetching
 from edge_agent.uplink.status import LineError, Trouble
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from edge_agent.uplink.link import Link
     from edge_agent.uplink.outbox import Outbox, Row
     from edge_agent.uplink.pace import Pace
+    from edge_agent.uplink.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
+REPORT_BEATS = 10  # heartbeats between two reports
 URGENT_AT_ONCE = 100  # events in one URGENT message
 STALLED = 10  # this many times `dead_after_s` without progress, and the connection is made anew
 
@@ -43,13 +46,22 @@ class Session:
     """
 
     def __init__(
-        self, outbox: Outbox, settings: Settings, say: Say, pace: Pace, about: Callable[[], Mapping[str, str]] = dict
+        self,
+        outbox: Outbox,
+        settings: Settings,
+        say: Say,
+        pace: Pace,
+        about: Callable[[], Mapping[str, str]] = dict,
+        receiver: Receiver | None = None,
     ) -> None:
         self._outbox = outbox
         self._settings = settings
         self._say = say
         self._pace = pace
         self._about = about
+        self._receiver = receiver
+        self._fetching: Fetching | None = None
+        self._report_at = 0.0
         self._epoch = outbox.epoch
         self._through = 0
         self._sent = 0
@@ -84,9 +96,36 @@ class Session:
             if now >= ping_at:
                 ping_at = now + self._settings.heartbeat_s
                 link.send(wire.Ping(_wall_ms()))
+            self._report(link, now)
             if self._sent > self._through and now > self._progress_at + STALLED * self._settings.dead_after_s:
                 raise LineError(Trouble.SILENT, "the hub acknowledges nothing of what was sent")
             self._hear(link, link.receive(ping_at))
+
+    def _report(self, link: Link, now: float) -> None:
+        """Say how the branch does: now and then, and at once where something has changed."""
+        if self._receiver is None or not self._welcome or wire.PUBLISH not in self._takes:
+            return
+        if now >= self._report_at or self._receiver.changed.is_set():
+            self._report_at = now + REPORT_BEATS * self._settings.heartbeat_s
+            link.send(self._receiver.report())
+
+    def _offered(self, link: Link, offer: wire.Offer) -> None:
+        manifest = self._receiver.wants(offer.manifest, offer.signature) if self._receiver is not None else None
+        if manifest is not None:
+            self._fetching = Fetching(manifest)
+            link.send(self._fetching.ask())
+
+    def _piece(self, link: Link, piece: wire.Piece) -> None:
+        if self._fetching is None or self._receiver is None:
+            return
+        if self._fetching.add(piece):
+            link.send(self._fetching.ask())
+            return
+        done, self._fetching = self._fetching, None
+        if done.content is not None:
+            self._receiver.take(done.manifest, done.content)
+        else:
+            self._receiver.give_up()
 
     def _hello(self, pruned: int = 0) -> wire.Hello:
         self._welcome = False
@@ -167,6 +206,10 @@ class Session:
                     rejected.update(message.rejected)
                 case wire.Noted():
                     self._note(message)
+                case wire.Offer():
+                    self._offered(link, message)
+                case wire.Piece():
+                    self._piece(link, message)
                 case wire.Pong():
                     self.lived = True
                 case wire.Refused(code=wire.Code.FORKED):

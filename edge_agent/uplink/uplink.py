@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from edge_agent.config import Uplink as Settings
     from edge_agent.uplink.outbox import Outbox
+    from edge_agent.uplink.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,18 @@ class Uplink:
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/); nothing but `stop` ends it.
     """
 
-    def __init__(self, outbox: Outbox, settings: Settings, *, about: Callable[[], Mapping[str, str]] = dict) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        settings: Settings,
+        *,
+        about: Callable[[], Mapping[str, str]] = dict,
+        receiver: Receiver | None = None,
+    ) -> None:
         """Read the keys; nothing is connected before `start`.
 
-        `about` tells the hub at each connection which versions run here, by name.
+        `about` tells the hub at each connection which versions run here, by name. `receiver` takes in what head office
+        publishes; without one, nothing of it is asked for.
 
         Raises:
             ConfigError: the hub's key is missing, or plain text was asked for on an address that is not loopback.
@@ -57,6 +66,7 @@ class Uplink:
             )
         self._outbox = outbox
         self._about = about
+        self._receiver = receiver
         self._settings = settings
         self._key = None if settings.insecure else keys.load(paths.under_state(settings.key_file))
         self._status = Status(settings.hub, through=outbox.acknowledged())
@@ -112,7 +122,9 @@ class Uplink:
         while not self._stop.is_set():
             session = None
             try:
-                session = Session(self._outbox, self._settings, self._say, pace, self._about)
+                if self._receiver is not None:
+                    self._receiver.give_up()
+                session = Session(self._outbox, self._settings, self._say, pace, self._about, self._receiver)
                 with Link(context, self._settings, self._key, self._bell) as link:
                     session.run(link, self._stop)
             except EdgeError as error:
