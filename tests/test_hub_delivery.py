@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
+import tomllib
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edge_agent import wire
-from edge_agent.config import Delivery
+from edge_agent.config import Config, Delivery
 from edge_agent.errors import ConfigError, KeyFileError
 from edge_agent.event import Event, new_id
 from edge_agent.hub import Ledger
@@ -22,6 +24,7 @@ from edge_agent.hub.deliveries import Deliveries
 from edge_agent.hub.mapping import Mapping
 from edge_agent.hub.webhook import Verdict, judge, new_secret, secret_key, sign
 
+from .conftest import TOP
 from .crm import Crm
 from .line import NOW_MS, until
 
@@ -391,6 +394,27 @@ def test_a_secret_that_others_may_read_is_refused(lite: Hub) -> None:
     with pytest.raises(KeyFileError) as caught:
         lite.courier()
     assert "hub secret" in caught.value.remedy
+
+
+def docs(language: str) -> list[str]:
+    text = (TOP / "docs" / "hub.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_what_the_docs_show_is_right(tmp_path: Path) -> None:
+    for block in docs("toml"):
+        if block.startswith("[fields]"):
+            (tmp_path / "crm.toml").write_text(block)
+            made = Mapping.load(tmp_path / "crm.toml").apply({"data": {"node": "objection.price"}, "customer": "c1"})
+            assert (made["Note"]["Kind"], made["AccountId"]) == ("Price objection", "c1")
+        else:
+            settings = block.replace("the 44 characters that it prints", "A" * 43 + "=")
+            Config.model_validate(tomllib.loads(settings))
+    key, body = secret_key(SECRET), b"{}"
+    headers = {"webhook-id": "1", "webhook-timestamp": "2", "webhook-signature": sign([b"old" * 8, key], "1", 2, body)}
+    names: dict[str, object] = {"headers": headers, "body": body, "secret": SECRET}
+    exec(docs("python")[0], names)
+    assert names["genuine"]
 
 
 def test_plain_http_is_for_this_machine_only() -> None:

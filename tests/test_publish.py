@@ -163,9 +163,7 @@ class Branch:
         self.reloads = 0
         self.fail = False
         config = Config.model_validate({"uplink": {"publisher_key": publisher}})
-        self.published = Published(
-            config, reload=self.reload, about=lambda: {"rules": "r"}, waiting=lambda: 0
-        )
+        self.published = Published(config, reload=self.reload, about=lambda: {"rules": "r"}, waiting=lambda: 0)
         self.published.start()
 
     def reload(self) -> None:

@@ -76,6 +76,7 @@ def test_the_settings_of_the_readme_are_settings(page: str) -> None:
         "SECURITY.md",
         "docs/json.md",
         "docs/sources.md",
+        "docs/hub.md",
         "models/README.md",
         "models/zh-starter/README.md",
     ],

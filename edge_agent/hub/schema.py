@@ -63,7 +63,6 @@ _DELIVERY = (
         stream {integer} NOT NULL REFERENCES streams, subject TEXT NOT NULL, customer TEXT NOT NULL,
         PRIMARY KEY (stream, subject)) {strict}""",
     "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, at TEXT NOT NULL) {strict}",
-    "CREATE INDEX events_received ON events (received_at)",
 )
 
 _PUBLICATIONS = (
