@@ -33,8 +33,16 @@ _FILE_CHUNK_MS = 100
 
 
 def model_folder(config: Config) -> Path:
-    """Return the folder of the model in use."""
-    return Path(config.model.path) if config.model.path else paths.shipped() / "models" / EMBEDDED_MODEL
+    """Return the folder of the model in use: the configured one, else what `model use` chose, else the shipped one."""
+    if config.model.path:
+        return Path(config.model.path)
+    chosen = models_library() / "current"
+    return chosen.resolve() if chosen.is_symlink() else paths.shipped() / "models" / EMBEDDED_MODEL
+
+
+def models_library() -> Path:
+    """Return the folder that holds the models a site brought in."""
+    return paths.state() / "models"
 
 
 def packs_folder(config: Config) -> Path:

@@ -7,6 +7,7 @@ gets the defaults that are safe for any Whisper model: the whole window of 30 s,
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -166,6 +167,35 @@ def verify(folder: Path) -> Card:
                 remedy="copy the model again; if you changed it on purpose, `scripts/make_card` writes a new card",
             )
     return card
+
+
+def to_toml(card: Card) -> str:
+    """Write a card as TOML that `Card.load` reads back to the same; what has its default is left out."""
+
+    def value(given: object) -> str:
+        if isinstance(given, bool):
+            return str(given).lower()
+        if isinstance(given, (tuple, list)):
+            return "[" + ", ".join(map(value, given)) + "]"
+        # JSON's escapes are TOML's, but for DEL.
+        return json.dumps(given, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+    def rows(table: Any, always: tuple[str, ...] = ()) -> list[str]:
+        plain = [
+            (f.name, getattr(table, f.name), None if f.default is MISSING else f.default)
+            for f in fields(table)
+            if not isinstance(getattr(table, f.name), (dict, Decoding, Gates, Rescoring))
+        ]
+        return [f"{name} = {value(given)}" for name, given, default in plain if name in always or given != default]
+
+    lines = rows(card, ("name", "version", "language", "buckets_s", "prompt_tokens"))
+    for name in ("decoding", "gates", "rescoring"):
+        if inner := rows(getattr(card, name)):
+            lines += ["", f"[{name}]", *inner]
+    for name in ("sha256", "measured"):
+        if table := getattr(card, name):
+            lines += ["", f"[{name}]", *(f"{value(key)} = {value(given)}" for key, given in table.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _wrong(file: Path, what: str) -> ModelError:

@@ -21,6 +21,7 @@ from edge_agent.cli import (
     events,
     hub,
     keys,
+    models,
     nodes,
     out,
     replay,
@@ -50,6 +51,7 @@ review.register(app)
 hub.register(app)
 keys.register(app)
 store.register(app)
+models.register(app)
 dictionary.register(app)
 rules.register(app)
 nodes.register(app)

@@ -1,0 +1,52 @@
+"""The soak in short, and the models of real geometry in small: what scripts/bench and scripts/soak stand on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.conftest import TOP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_short_soak_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    report = tmp_path / "soak.json"
+    command: list[str | Path] = [
+        sys.executable,
+        TOP / "scripts/soak",
+        "--minutes",
+        "0.4",
+        "--call-s",
+        "8",
+        "--channels",
+        "2",
+    ]
+    done = subprocess.run([*command, "--json", report], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert found["utterances"] >= 6
+    assert found["lost"] == found["threads_left"] == found["files_left"] == found["spool_left"] == 0
+    assert found["recognition"]["refused_calls"] == 0
+
+
+def test_a_model_of_any_geometry_is_made_and_costs_the_same_tokens(tmp_path: Path) -> None:
+    made = (
+        "import json, sys; sys.path[:0] = sys.argv[2:4]; from pathlib import Path; import live;"
+        "folder = live.random_whisper(Path(sys.argv[1]) / 'tiny', 2, 64, 2, live.TOP / 'models/zh-starter');"
+        "print(json.dumps(live.geometry(folder, 1, tokens=10, calls=2)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", made, tmp_path, TOP, TOP / "scripts"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["times"] > 0
+    assert len(found["ours"]) == len(found["theirs"]) == 1
