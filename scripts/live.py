@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import queue
@@ -14,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,190 @@ def stock(calls: int, seconds: float, *, batched: bool, threads: int) -> Heard:
     return heard
 
 
+class OneCore:
+    """Live calls heard on one core by the processor's clock: what the same work would do on a core of its own.
+
+    On a machine that others use too, the clock on the wall says little. Here time passes as the process computes, and
+    jumps to the next chunk of audio when there is nothing to do. Everything is done for real and in its order: the
+    voice activity of every channel, the appliance's own scheduler and ladder, the model, the judging, the transaction.
+    """
+
+    def __init__(self, calls: int, seconds: float) -> None:
+        from edge_agent.vad import Segmenter
+
+        self.heard = Heard()
+        self.now = 0.0
+        self._phones = [Phone(number, seconds, None) for number in range(calls)]
+        self._offsets = [0.37 * number % 5 for number in range(calls)]
+        self._segmenters = [Segmenter(phone.call) for phone in self._phones]
+        self._audio = [iter(phone) for phone in self._phones]
+        self._arrivals: list[tuple[float, int]] = [(offset + 0.02, n) for n, offset in enumerate(self._offsets)]
+        heapq.heapify(self._arrivals)
+
+    def work(self, what: Callable[[], Any]) -> Any:
+        """Do something, and let as much time pass as the processor spent on it."""
+        began = time.process_time()
+        came = what()
+        spent = time.process_time() - began
+        self.now += spent
+        self.heard.cpu_s += spent
+        return came
+
+    def listen(self) -> Iterator[tuple[int, Any, bool]]:
+        """Take in the audio that has come by now; yields call, utterance and whether it is but a guess."""
+        while self._arrivals and self._arrivals[0][0] <= self.now:
+            at, number = heapq.heappop(self._arrivals)
+            chunk = next(self._audio[number], None)
+            segmenter = self._segmenters[number]
+            found = self.work(segmenter.flush if chunk is None else partial(segmenter.feed, chunk))
+            yield from ((number, utterance, False) for utterance in found)
+            if chunk is not None:
+                yield from ((number, guess, True) for guess in segmenter.guesses().values())
+                heapq.heappush(self._arrivals, (at + CHUNK / SAMPLE_RATE_HZ, number))
+
+    def wait(self, due_in_s: float | None) -> bool:
+        """Let time pass until something comes or is due; False if nothing ever will."""
+        moments = [self._arrivals[0][0]] if self._arrivals else []
+        moments += [] if due_in_s is None else [self.now + due_in_s + 1e-4]
+        if not moments:
+            return False
+        self.now = max(self.now, min(moments))
+        return True
+
+    def done(self, number: int, utterance: Any) -> None:
+        """Note how long after the end of speech this is."""
+        if utterance.forced:
+            self.heard.forced += 1
+        elif self.now > FIRST:
+            said = self._offsets[number] + (utterance.end_ms - TAIL_MS) / 1000
+            self.heard.latencies.append(self.now - said)
+
+
+def on_one_core(calls: int, seconds: float) -> Heard:
+    """Let this appliance hear live calls on one core, by the processor's clock."""
+    from edge_agent import event, rooms
+    from edge_agent.asr.filters import believed
+    from edge_agent.asr.relief import LARGER, Ladder, Step
+    from edge_agent.asr.scheduler import Job, Scheduler
+    from edge_agent.pipeline import Conversation
+    from edge_agent.store import Store
+    from edge_agent.types import Versions
+
+    talk()
+    core, scheduler, ladder = OneCore(calls, seconds), Scheduler(), Ladder()
+    worst = Step.NONE
+    counts = {"batches": 0, "utterances": 0}
+    with tempfile.TemporaryDirectory() as name, Store.open(Path(name) / "bench.db") as store:
+        given = config(Path(name), workers=1)
+        (desk,) = rooms.open_desks(given)
+        knowledge = rooms.open_knowledge(given)
+        conversations = [Conversation(phone.call, knowledge) for phone in core._phones]
+        store.keep(calls=[phone.call for phone in core._phones])
+        desk.careful.transcribe([talk()[:32_000]])
+        jobs: dict[int, tuple[int, Any]] = {}
+        guesses: dict[int, tuple[int, Any, Any]] = {}  # of each call: key, utterance, hypothesis once it is there
+
+        def judge(number: int, utterance: Any, hypothesis: Any) -> None:
+            kept = believed(hypothesis, voiced_ms=utterance.voiced_ms)
+            if kept.text:
+                transcript, findings = conversations[number].hear(utterance, kept, knowledge.dictionary)
+                events = [event.node_event("bench", conversations[number].call, one, Versions()) for one in findings]
+                store.keep(transcripts=[transcript], events=events)
+
+        key = 0
+        while True:
+            for number, utterance, guess in core.listen():
+                key += 1
+                before = guesses.get(number)
+                if guess:
+                    if before is not None and scheduler.remove(before[0]):
+                        del jobs[before[0]]
+                    guesses.pop(number, None)
+                    if utterance is None or ladder.step >= Step.NO_GUESSES:
+                        continue
+                    guesses[number] = (key, utterance, None)
+                elif before is not None and before[1].end_ms == utterance.end_ms:
+                    del guesses[number]
+                    if before[2] is not None:
+                        hypothesis = before[2]
+                        core.work(partial(judge, number, utterance, hypothesis))
+                        core.done(number, utterance)
+                        continue
+                    if scheduler.confirm(before[0], core.now + 1, core.now):
+                        continue
+                bucket = next(b for b in desk.careful.buckets if len(utterance.samples) <= b * SAMPLE_RATE_HZ)
+                scheduler.add(Job(key, str(number), bucket, core.now + 1, core.now, guess))
+                jobs[key] = (number, utterance)
+            step = ladder.update(core.now, scheduler.waited_s(core.now))
+            worst = max(worst, step)
+            if step >= Step.NO_GUESSES:
+                for dropped in scheduler.drop_guesses():
+                    del jobs[dropped]
+            batch = scheduler.batch * (LARGER if step >= Step.LARGE_BATCHES else 1)
+            taken = scheduler.take(core.now, batch)
+            if not taken:
+                if not core.wait(scheduler.due_in_s(core.now, batch)):
+                    break
+                continue
+            chosen = [jobs.pop(job.key) for job in taken]
+            samples = [utterance.samples for _, utterance in chosen]
+            hypotheses = core.work(partial(desk.at(step).transcribe, samples))
+            counts["batches"] += 1
+            counts["utterances"] += len(taken)
+            for job, (number, utterance), hypothesis in zip(taken, chosen, hypotheses, strict=True):
+                if job.guess:
+                    if number in guesses and guesses[number][0] == job.key:
+                        guesses[number] = (job.key, utterance, hypothesis)
+                    continue
+                core.work(partial(judge, number, utterance, hypothesis))
+                core.done(number, utterance)
+    core.heard.wall_s = core.now
+    core.heard.load = {"step": worst.name.lower(), "batch": counts["utterances"] / max(1, counts["batches"])}
+    return core.heard
+
+
+def stock_on_one_core(calls: int, seconds: float, *, batched: bool) -> Heard:
+    """Let faster-whisper hear the same calls by the same clock: each utterance in its turn, or all that wait."""
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    from edge_agent import rooms
+    from edge_agent.config import Config
+
+    talk()
+    core = OneCore(calls, seconds)
+    model = WhisperModel(str(rooms.model_folder(Config())), device="cpu", compute_type="int8", cpu_threads=1)
+    pipeline = BatchedInferencePipeline(model)
+    how: dict[str, Any] = {"language": "zh", "beam_size": 5, "temperature": 0.0, "without_timestamps": True}
+    list(model.transcribe(talk()[:32_000], **how)[0])
+    waiting: list[tuple[int, Any]] = []
+    while True:
+        waiting += [(number, utterance) for number, utterance, guess in core.listen() if not guess]
+        if not waiting:
+            if not core.wait(None):
+                break
+            continue
+        taken = [waiting.pop(0) for _ in range(min(len(waiting), 8 if batched else 1))]
+        samples = [utterance.samples for _, utterance in taken]
+
+        def recognize(samples: list[Any] = samples) -> None:
+            if not batched:
+                list(model.transcribe(samples[0], **how)[0])
+                return
+            edges = np.cumsum([0, *map(len, samples)]) / SAMPLE_RATE_HZ
+            clips = [{"start": float(a), "end": float(b)} for a, b in pairwise(edges)]
+            list(
+                pipeline.transcribe(
+                    np.concatenate(samples), clip_timestamps=clips, vad_filter=False, batch_size=8, **how
+                )[0]
+            )
+
+        core.work(recognize)
+        for number, utterance in taken:
+            core.done(number, utterance)
+    core.heard.wall_s = core.now
+    return core.heard
+
+
 def apart(cores: int, what: str, *arguments: object) -> dict[str, Any]:
     """Run a measurement in a process of its own on so many cores, and return what it prints."""
     chosen = sorted(os.sched_getaffinity(0))[:cores]
@@ -376,6 +561,9 @@ def main() -> None:
     runs: dict[str, Callable[[int, float], Heard]] = {
         "ours": lambda calls, seconds: appliance(calls, seconds, workers=1),
         "two-cores": lambda calls, seconds: appliance(calls, seconds, workers=2),
+        "ours-by-processor": on_one_core,
+        "naive-by-processor": lambda calls, seconds: stock_on_one_core(calls, seconds, batched=False),
+        "batched-by-processor": lambda calls, seconds: stock_on_one_core(calls, seconds, batched=True),
         "naive": lambda calls, seconds: stock(calls, seconds, batched=False, threads=1),
         "batched": lambda calls, seconds: stock(calls, seconds, batched=True, threads=1),
     }

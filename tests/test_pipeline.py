@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from edge_agent import rooms
+from edge_agent.asr.spool import Spool
 from edge_agent.audio.file import FileSource
 from edge_agent.config import Config
 from edge_agent.errors import AudioError
 from edge_agent.hearing import Closed, Missed, Opened, Spoken
-from edge_agent.pipeline import Corridor, Knowledge, Outcome
-from edge_agent.types import SAMPLES_PER_MS, Call, Chunk, Gap, Hypothesis, Speaker
+from edge_agent.pipeline import Conversation, Corridor, Knowledge, Outcome
+from edge_agent.types import SAMPLES_PER_MS, Call, Chunk, Gap, Hypothesis, Speaker, Utterance
 from tests.conftest import TOP
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ class Scripted:
 class Played:
     """A source that plays a call from memory; live, if it is told to."""
 
-    def __init__(self, items: Sequence[Chunk | Gap], *, live: bool = False, breaks: bool = False) -> None:
-        self.call = Call("played", "memory", datetime(2026, 1, 5, tzinfo=UTC), (Speaker.AGENT, Speaker.CUSTOMER))
+    def __init__(
+        self, items: Sequence[Chunk | Gap], *, live: bool = False, breaks: bool = False, call_id: str = "played"
+    ) -> None:
+        self.call = Call(call_id, "memory", datetime(2026, 1, 5, tzinfo=UTC), (Speaker.AGENT, Speaker.CUSTOMER))
         self.live = live
         self.closed = threading.Event()
         self._items = items
@@ -236,3 +239,57 @@ def test_a_new_dictionary_serves_the_running_call(knowledge: Knowledge) -> None:
             corridor.knowledge = replace(knowledge, dictionary=Dictionary.compile([]))
     assert found[0] == 1
     assert set(found[1:]) == {0}
+
+
+def test_a_new_call_is_refused_last_and_visibly(knowledge: Knowledge, tmp_path: Path) -> None:
+    gate = threading.Event()
+    narrow = replace(rooms.corridor_settings(CONFIG), queue_utterances=1, batch=1)
+    spool = Spool(tmp_path / "spool", 1)
+    corridor = Corridor(Scripted(["话"] * 50, gate), knowledge, narrow, spool=spool)
+    first = Played(chunks(TUTORING), live=True)
+    corridor.attach(first)
+    assert first.closed.wait(60), "a live source is never kept waiting"
+    assert spool.spooled > 0
+    late = Played(chunks(TUTORING)[:5], live=True, call_id="late")
+    corridor.attach(late)
+    assert late.closed.is_set()
+    recording = Played(chunks(TUTORING)[:5], call_id="recording")
+    corridor.attach(recording)
+    assert corridor.load()["refused_calls"] == 1
+    gate.set()
+    ended = {one.item.call.id: one for one in outcomes(corridor) if isinstance(one.item, Closed)}
+    assert {name: one.item.reason for name, one in ended.items() if isinstance(one.item, Closed)} == {
+        "played": "end of source",
+        "late": "refused",
+        "recording": "end of source",
+    }
+    assert ended["late"].events[-1].data["reason"] == "refused"
+    assert not list(spool.folder.iterdir())
+
+
+def test_the_words_at_a_forced_cut_are_written_once(knowledge: Knowledge) -> None:
+    call = Call("long", "memory", datetime(2026, 1, 5, tzinfo=UTC), (Speaker.AGENT,))
+    conversation = Conversation(call, knowledge)
+    nothing = np.zeros(0, np.float32)
+    first = Utterance("long", 0, Speaker.AGENT, 0, 6000, nothing, forced=True)
+    second = Utterance("long", 0, Speaker.AGENT, 6000, 9000, nothing, lead_ms=400)
+    third = Utterance("long", 0, Speaker.AGENT, 9500, 11_000, nothing)
+    said = [
+        conversation.hear(one, Hypothesis(text, 0.9), knowledge.dictionary)[0]
+        for one, text in ((first, "我们今年的预算"), (second, "预算只有三十万。"), (third, "三十万。"))
+    ]
+    assert [(one.start_ms, one.heard) for one in said] == [
+        (0, "我们今年的预算"),
+        (6000, "只有三十万。"),
+        (9500, "三十万。"),
+    ]
+
+
+def test_a_smaller_model_stands_beside_if_it_is_configured() -> None:
+    folder = str(TOP / "models/zh-starter")
+    model = CONFIG.model.model_copy(update={"workers": 2, "smaller": folder})
+    first, second = rooms.open_desks(CONFIG.model_copy(update={"model": model}))
+    assert first.smaller is not None
+    assert first.smaller is not second.smaller
+    assert first.careful is not second.careful, "no two threads share an engine"
+    assert rooms.open_desks(CONFIG)[0].smaller is None

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from edge_agent.asr.card import digest
 from edge_agent.asr.library import HASHED, copy, staged, write_plain_card
 from edge_agent.errors import ModelError
 
@@ -38,7 +39,7 @@ def fetch(
     """Fetch a model in CTranslate2's form into the library, and return where it lies.
 
     Without a `mirror`, `HF_ENDPOINT` names the hub; `offline` (or `HF_HUB_OFFLINE`) takes what the hub's cache on this
-    machine holds, and no network. The hub tells the hash of the weights, which is compared while they come in.
+    machine holds, and no network. The hub tells the hash of the weights, and what came is compared with it.
 
     Raises:
         ModelError: the hub is not reached or has no such model, or what came is no sound model.
@@ -47,7 +48,7 @@ def fetch(
     if mirror:
         os.environ["HF_ENDPOINT"] = mirror
     import httpx2
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repo = repository(model)
@@ -55,7 +56,12 @@ def fetch(
     hub = mirror or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     place = name or repo.rpartition("/")[2]
     with staged(library, place, replace=replace) as stage:
+        told: dict[str, str] = {}
         try:
+            if not offline:
+                about = HfApi(endpoint=hub).model_info(repo, revision=revision, files_metadata=True)
+                told = {file.rfilename: file.lfs.sha256 for file in about.siblings or () if file.lfs is not None}
+                revision = about.sha or revision
             found = snapshot_download(
                 repo,
                 revision=revision,
@@ -86,6 +92,13 @@ def fetch(
         if offline:
             copy(Path(found), stage)
         shutil.rmtree(stage / ".cache", ignore_errors=True)  # what the hub's library notes beside the files
+        for file in sorted(set(told) & set(HASHED)):
+            if not (stage / file).is_file() or digest(stage / file) != told[file]:
+                raise ModelError(
+                    f"{repo} came in damaged: the SHA-256 of {file} isn't the one that the hub tells",
+                    where=hub,
+                    remedy="fetch it again, or from another mirror",
+                )
         if not (stage / "model.bin").is_file():
             raise ModelError(
                 f"{repo} holds no model.bin",

@@ -117,6 +117,8 @@ def _model(config: Config) -> Outcome:
     folder = rooms.model_folder(config)
     card = verify(folder)
     rooms.open_engine(config)  # a foreign or damaged one says so here
+    if config.model.smaller:
+        verify(Path(config.model.smaller))
     if not card.sha256:
         return (
             State.WARN,
