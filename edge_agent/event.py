@@ -116,8 +116,9 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-# What a second hearing may see otherwise, with another dictionary or after another end.
-_VARIABLE = frozenset({"quote", "confidence", "by", "severity", "utterances"})
+# What makes an event of a recording this one and no other. All else (confidence, quote, versions, what lost) a second
+# hearing may see a little otherwise: utterances share other batches, or there is another dictionary.
+_IDENTITY = ("node", "speaker", "start_ms", "end_ms", "span", "case", "reason", "channel", "at_ms")
 
 
 def recorded_id(call: Call, kind: str, time: datetime, data: dict[str, Any]) -> str:
@@ -126,7 +127,7 @@ def recorded_id(call: Call, kind: str, time: datetime, data: dict[str, Any]) -> 
     A recording that a crash cut short is heard again under the same call id, and what was stored the first time is
     known by it. The time in the id is that of the event, the rest a hash of what it is about.
     """
-    about = {key: value for key, value in data.items() if key not in _VARIABLE}
+    about = {key: data[key] for key in _IDENTITY if key in data}
     said = json.dumps([call.id, kind, about], ensure_ascii=False, sort_keys=True)
     rest = int.from_bytes(hashlib.blake2b(said.encode(errors="replace"), digest_size=10).digest(), "big")
     number = (max(0, int(time.timestamp() * 1000)) & (1 << 48) - 1) << 80 | rest

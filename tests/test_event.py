@@ -26,7 +26,7 @@ from edge_agent.event import (
     node_event,
     redact,
 )
-from edge_agent.types import Call, Finding, Gap, Speaker, Step, Versions
+from edge_agent.types import Alternative, Call, Finding, Gap, Speaker, Step, Versions
 
 FILE = Path(__file__).parent.parent / "docs" / "event.schema.json"
 PUBLISHED: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
@@ -216,7 +216,8 @@ def test_no_quote_carries_a_telephone_number(before: str, number: str, after: st
 def test_a_recording_heard_twice_has_the_same_ids_and_a_live_call_never() -> None:
     """What a crash cut short is heard again, maybe with another dictionary; the store must know it again."""
     finding = Finding(Step.RAISED, "objection.price", Speaker.CUSTOMER, "太贵了", 1000, 2000, 0.9, "rule:a", 3, "c1/1")
-    again = dataclasses.replace(finding, quote="太贵啦", confidence=0.8, by="rule:b")
+    lost = Alternative("none", "classifier:x", 0.3)
+    again = dataclasses.replace(finding, quote="太贵啦", confidence=0.8, by="rule:b", alternative=lost)
     other = dataclasses.replace(finding, start_ms=1001)
     recorded = Call("c1", "pbx", datetime(2026, 3, 1, 9, tzinfo=UTC), (Speaker.AGENT,), file="a.wav")
     live = dataclasses.replace(recorded, file=None)
