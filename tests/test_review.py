@@ -15,7 +15,7 @@ from edge_agent.errors import DictionaryError
 from edge_agent.judging import MUTED, Judging, Knowledge
 from edge_agent.nodes import Limits, Rules, training
 from edge_agent.nodes.customers import conclude
-from edge_agent.store import Store, Verdict, Word, muted, source
+from edge_agent.store import Store, Verdict, Word, muted, salvage, source
 from edge_agent.terms import Dictionary
 from edge_agent.types import Call, Finding, OpenCase, PastCall, Speaker, Step, Transcript, Versions
 from tests.conftest import TOP
@@ -248,6 +248,18 @@ def test_a_rule_of_which_too_little_is_accepted_is_muted_until_it_is_released(st
     store.reviews.release("rule:dear")
     assert store.reviews.shares() == []
     assert len(store.reviews.verdicts()) == 10
+
+
+def test_verdicts_and_past_calls_are_saved_from_a_damaged_database(store: Store, tmp_path: Path) -> None:
+    made = _raise(store)
+    verdict = Verdict(made.id, "c1", Word.REJECTED, "objection.price", "none", "rule:dear", "t", "b", "customer", BEGAN)
+    store.reviews.judge(verdict)
+    store.reviews.release("rule:other")
+    past = PastCall("c1", "K-7", BEGAN, frozenset({"quote"}))
+    store.reviews.remember([past])
+    with Store.open(tmp_path / "new.db") as new:
+        salvage(new, store.database.path)
+        assert (new.reviews.verdicts(), new.reviews.past_calls("K-7")) == ([verdict], (past,))
 
 
 def test_a_class_is_counted_whatever_the_version_of_the_classifier() -> None:

@@ -30,6 +30,12 @@ _MISSES = 20_000  # rows that are looked for one by one beyond the last that was
 _CALLS = "id, source, started_at, speakers, file, customer_id, end_ms, reason"
 _UTTERANCES = "call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms, confidence"
 _EVENTS = "id, type, time, subject, node, severity, body"
+# What people said of events and what is remembered of customers: nobody could write it again.
+_REVIEWED = {
+    "past_calls": "call_id, customer_id, started_at, noticed, cases",
+    "verdicts": "event_id, call_id, word, node, label, by, text, before, speaker, at, note",
+    "releases": "by, at",
+}
 _MAGIC = b"SQLite format 3\x00"
 
 
@@ -86,6 +92,9 @@ def salvage(store: Store, source: Path) -> tuple[int, int, int]:
         transcripts = store.adopt("utterances", _UTTERANCES, _readable(old, "utterances", _UTTERANCES))
         whole = (row for row in _readable(old, "events", _EVENTS) if _is_whole(row))
         events = store.adopt("events", _EVENTS, whole)
+        for table, columns in _REVIEWED.items():
+            if _has(old, table):
+                store.adopt(table, columns, _readable(old, table, columns))
     return events, transcripts, calls
 
 
@@ -120,6 +129,14 @@ def _was_a_database(path: Path) -> bool:
     except OSError:
         return False
     return head in (_MAGIC, bytes(len(_MAGIC)))
+
+
+def _has(old: Database, table: str) -> bool:
+    """Say whether there is such a table: a file of an earlier version lacks some."""
+    try:
+        return bool(old.rows("SELECT 1 FROM sqlite_schema WHERE name = ?", [table]))
+    except (StoreError, Error):
+        return False
 
 
 def _is_whole(row: tuple[Any, ...]) -> bool:
