@@ -11,6 +11,7 @@ from edge_agent.nodes import Rules
 from edge_agent.nodes.guard import GUARDS
 from edge_agent.nodes.match import Context
 from edge_agent.types import Speaker
+from tests.conftest import TOP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -270,3 +271,23 @@ def test_twenty_thousand_phrases_are_read_and_found(tmp_path: Path) -> None:
     rules = _rules(tmp_path, "lists:\n  全: [" + ", ".join(phrases) + "]\n" + HEAD + "    any: [<全>]\n")
     (hit,) = rules.matcher.hits("嗯，甲19999乙。", Speaker.CUSTOMER, Context())
     assert hit.quote == "嗯，甲19999乙。"
+
+
+# Sentences of an agent in which a rule of the pack holds, and some in which none does.
+OF_PACKS = {
+    "finance": (("这款保本保息的您放心", "您把钱打到我这张卡上就行"), ("我们不能承诺保本保息", "这个保本保息吗？")),
+    "education": (("我们包过的", "保证孩子考上重点"), ("我们没有包过一说", "保过班是签协议的")),
+    "pharma": (("这药没有任何副作用", "你帮我拉一下统方"), ("说没有任何副作用是违规的", "不能帮您拉统方")),
+}
+
+
+def test_every_pack_with_rules_has_sentences() -> None:
+    assert {path.parent.name for path in (TOP / "dictionaries").glob("*/rules.yaml")} == set(OF_PACKS)
+
+
+@pytest.mark.parametrize("pack", OF_PACKS)
+def test_the_rules_of_a_pack_hold_where_they_should(pack: str) -> None:
+    rules = Rules.load([TOP / "dictionaries" / pack / "rules.yaml"])
+    held, refused = OF_PACKS[pack]
+    assert [bool(rules.matcher.hits(text, Speaker.AGENT, Context())) for text in held] == [True, True]
+    assert [rules.matcher.hits(text, Speaker.AGENT, Context()) for text in refused] == [[], []]
