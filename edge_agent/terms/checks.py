@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.phonetics import HANZI
+from edge_agent.terms import words
 from edge_agent.terms.dictionary import Dictionary
 from edge_agent.terms.normalise import normalise
 from edge_agent.terms.pack import Entry, Phonetic
-from edge_agent.terms.pinyin import known_word, symbols
+from edge_agent.terms.pinyin import symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _OFTEN_PER_10_000 = 8.0
 """Exact finds in 10,000 characters of ordinary talk from which a term tells nothing."""
+_EVERYDAY_COST = 11.0
+"""Minus the logarithm of the frequency of a word in plain text; more than one in 60,000 words is everyday."""
 _ENOUGH = 2_000  # characters of ordinary text below which nothing is said of how often a term is found
 
 
@@ -143,8 +146,8 @@ def _everyday(entries: Sequence[Entry]) -> Iterator[Warning]:
 
 
 def is_everyday(text: str) -> bool:
-    """Tell whether people say this word who know nothing of any trade."""
-    return known_word(text)
+    """Tell whether people say this word who know nothing of any trade: 价格 and 天气, but neither 医保 nor 肝功能."""
+    return words.costs().get(normalise(text).text, _EVERYDAY_COST + 1) <= _EVERYDAY_COST
 
 
 def _burn_in(dictionary: Dictionary, ordinary: Sequence[str]) -> Iterator[Warning]:

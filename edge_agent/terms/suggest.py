@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import count as count_up
 from typing import TYPE_CHECKING
 
+from edge_agent.terms import words
 from edge_agent.terms.checks import is_everyday
 from edge_agent.terms.normalise import normalise
 
@@ -32,6 +33,11 @@ _OPEN, _CLOSE = "\ue000", "\ue001"
 _UNIT = re.compile(rf"{_OPEN}[^{_CLOSE}]*{_CLOSE}|[A-Z0-9][A-Z0-9.+-]*|[\u3400-\u9fff\U00020000-\U0002a6df]")
 _RUN = re.compile(rf"(?:{_UNIT.pattern})+")
 # What a word neither begins nor ends with: these join everything.
+_PLAIN = 5.8
+"""Nats a character below which a text is plain language (`edge_agent.terms.words`)."""
+_PLAIN_BESIDE = 5.0
+"""The same for what stands beside a word (关于质检云台 is no longer word than 质检云台)."""
+_LETTERS = re.compile("[A-Z0-9]")
 _SMALL = frozenset(
     "的了是在我你他她它们这那有不就和也都说要会能到去来上下吗呢吧啊哦嗯呀嘛么很还没什给把被跟对让从向为与或及个"
 )
@@ -94,11 +100,11 @@ def suggest(
         cohesion = _cohesion(gram, counts, total)
         freedom = min(_entropy(before[gram]), _entropy(after[gram]))
         word = _plain(gram)
-        if cohesion >= _COHESION and freedom >= _FREEDOM and not everyday(word):
+        if cohesion >= _COHESION and freedom >= _FREEDOM and not (everyday(word) or _is_plain(word)):
             chosen.append((counts[gram] * min(cohesion, 10.0), gram, cohesion, freedom))
     chosen.sort(key=lambda one: (-one[0], one[1]))
-    words = _without_parts([(gram, cohesion, freedom) for _, gram, cohesion, freedom in chosen], counts)
-    found = [_look(_plain(gram), counts[gram], cohesion, freedom, texts) for gram, cohesion, freedom in words]
+    whole = _without_parts([(gram, cohesion, freedom) for _, gram, cohesion, freedom in chosen], counts)
+    found = [_look(_plain(gram), counts[gram], cohesion, freedom, texts) for gram, cohesion, freedom in whole]
     if segment is not None:
         found = [one for one in found if _is_whole(one, segment)]
     return found
@@ -127,6 +133,17 @@ def _may_be_new(gram: tuple[str, ...]) -> bool:
     return len(gram) > 1 or len(gram[0]) > 1
 
 
+def _is_plain(text: str) -> bool:
+    """Tell whether a text is nothing but everyday words in a row (今天天气不错), which people say often too."""
+    return not _LETTERS.search(text) and words.cost(text) < _PLAIN * len(text)
+
+
+def _is_beside(text: str, part: str) -> bool:
+    """Tell whether a text is a word that was found too, with plain language before or after it."""
+    rest = text.removeprefix(part) if text.startswith(part) else text.removesuffix(part)
+    return len(rest) < len(text) and words.cost(rest) < _PLAIN_BESIDE * len(rest)
+
+
 def _cohesion(gram: tuple[str, ...], counts: Counter[tuple[str, ...]], total: int) -> float:
     if len(gram) == 1:
         return _COHESION if len(gram[0]) > 1 and not gram[0].isdigit() else 0.0  # an acronym holds together by itself
@@ -142,14 +159,16 @@ def _entropy(neighbours: Counter[str]) -> float:
 
 
 def _without_parts(
-    words: list[tuple[tuple[str, ...], float, float]], counts: Counter[tuple[str, ...]]
+    found: list[tuple[tuple[str, ...], float, float]], counts: Counter[tuple[str, ...]]
 ) -> list[tuple[tuple[str, ...], float, float]]:
     """Leave out what is nearly always part of a longer word that was found too, and the longer where it is chance."""
-    texts = [_plain(gram) for gram, _, _ in words]
+    texts = [_plain(gram) for gram, _, _ in found]
     kept = []
-    for (gram, cohesion, freedom), text in zip(words, texts, strict=True):
-        longer = [other for (other, _, _), whole in zip(words, texts, strict=True) if text != whole and text in whole]
+    for (gram, cohesion, freedom), text in zip(found, texts, strict=True):
+        longer = [other for (other, _, _), whole in zip(found, texts, strict=True) if text != whole and text in whole]
         if any(counts[other] >= 0.7 * counts[gram] for other in longer):
+            continue
+        if any(_is_beside(text, part) for part in texts if part != text and part in text):
             continue
         kept.append((gram, cohesion, freedom))
     return kept
