@@ -32,12 +32,12 @@ _FREEDOM = 0.9
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _UNIT = re.compile(rf"{_OPEN}[^{_CLOSE}]*{_CLOSE}|[A-Z0-9][A-Z0-9.+-]*|[\u3400-\u9fff\U00020000-\U0002a6df]")
 _RUN = re.compile(rf"(?:{_UNIT.pattern})+")
-# What a word neither begins nor ends with: these join everything.
 _PLAIN = 5.8
 """Nats a character below which a text is plain language (`edge_agent.terms.words`)."""
 _PLAIN_BESIDE = 5.0
 """The same for what stands beside a word (关于质检云台 is no longer word than 质检云台)."""
 _LETTERS = re.compile("[A-Z0-9]")
+# What a word neither begins nor ends with: these join everything.
 _SMALL = frozenset(
     "的了是在我你他她它们这那有不就和也都说要会能到去来上下吗呢吧啊哦嗯呀嘛么很还没什给把被跟对让从向为与或及个"
 )
