@@ -170,7 +170,20 @@ class Packs:
             return found
         from edge_agent.terms import Dictionary, compiled
 
-        asked = json.dumps(self.settings.model_dump(mode="json"))
+        file, temporary = self._ask_child(None, {})
+        try:
+            return Dictionary.from_parts(compiled.read(file))
+        except (OSError, compiled.Damaged) as error:
+            raise _not_compiled(str(error)) from error
+        finally:
+            if temporary:
+                file.unlink(missing_ok=True)
+
+    def _ask_child(self, names: Sequence[str] | None, instead: Mapping[str, str]) -> tuple[Path, bool]:
+        """Have a child process compile, and return the file; `instead` names files that hold the content of packs."""
+        asked = json.dumps(
+            {"settings": self.settings.model_dump(mode="json"), "names": names, "instead": dict(instead)}
+        )
         home = str(Path(__file__).resolve().parent.parent)
         search = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
         try:
@@ -189,21 +202,16 @@ class Packs:
             raise _not_compiled(f"it ended with {done.returncode}")
         if "what" in answer:
             raise DictionaryError(answer["what"], where=answer["where"], remedy=answer["remedy"])
-        file = Path(answer["file"])
-        try:
-            return Dictionary.from_parts(compiled.read(file))
-        except (OSError, compiled.Damaged) as error:
-            raise _not_compiled(str(error)) from error
-        finally:
-            if answer["temporary"]:
-                file.unlink(missing_ok=True)
+        return Path(answer["file"]), bool(answer["temporary"])
 
-    def compile_for_another(self) -> tuple[Path, bool]:
-        """Compile what the settings name into the cache and return the file; True if it is for one reader alone."""
+    def compile_for_another(
+        self, names: Sequence[str] | None = None, instead: Mapping[str, Pack] | None = None
+    ) -> tuple[Path, bool]:
+        """Compile packs into the cache and return the file; True if it is for one reader alone."""
         from edge_agent.terms import compiled
 
-        origins = self._origins(None, {})
-        dictionary = self._compile(origins, {})
+        origins = self._origins(names, instead or {})
+        dictionary = self._compile(origins, instead or {})
         file = self._cache_file(origins)
         if file.exists():
             return file, False
@@ -259,19 +267,28 @@ class Packs:
     # ---- changes
 
     def change(
-        self, after: Pack, *, action: str, base: str | None, note: str = "", who: str = "", activate: bool = True
+        self,
+        after: Pack,
+        *,
+        action: str,
+        base: str | None,
+        note: str = "",
+        who: str = "",
+        activate: bool = True,
+        apart: bool = False,
     ) -> Change:
         """Keep a new version of a pack and, if wanted, put it in force.
 
         `base` is the hash that the change was made from, None for a new pack: if another is in force by now, nothing
-        is done. A version that can't be compiled is never put in force.
+        is done. A version that can't be compiled is never put in force; `apart` has a child process compile it, for
+        callers that are part of a running appliance.
 
         Raises:
             DictionaryError: it can't be compiled, or somebody else was quicker.
             StoreError: it can't be written; nothing has changed.
         """
         if activate:
-            self._try(after)
+            self._try(after, apart=apart)
         with Library.open(self.file) as library, library.database.transaction():
             self._note_folder(library, after.id)
             self._check_base(library, after.id, base)
@@ -331,10 +348,18 @@ class Packs:
             follows = target.follows and self.in_folder(name) and Pack.load(self.folder / name).digest == target.hash
             return library.roll_back(name, who=who or user(), at=_now(), follows=follows)
 
-    def _try(self, pack: Pack) -> None:
+    def _try(self, pack: Pack, *, apart: bool = False) -> None:
         """Compile what will be in force, which also leaves it in the cache for the appliance to take."""
         names = [*self.settings.packs] if pack.id in self.settings.packs else [pack.id]
-        self.dictionary(names, {pack.id: pack})
+        if not apart:
+            self.dictionary(names, {pack.id: pack})
+            return
+        with tempfile.NamedTemporaryFile(suffix=".pack") as content:
+            content.write(pack.content)
+            content.flush()
+            file, temporary = self._ask_child(names, {pack.id: content.name})
+        if temporary:
+            file.unlink(missing_ok=True)
 
     def _note_folder(self, library: Library, name: str) -> None:
         """Before the first change, note what was in force: the folder's own content, so that it can come back."""
@@ -406,7 +431,12 @@ def main() -> int:
     with suppress(OSError):
         os.nice(5)  # recognition goes first
     try:
-        file, temporary = Packs(config.Dictionary.model_validate_json(sys.stdin.read())).compile_for_another()
+        from edge_agent.terms import Pack
+
+        asked = json.loads(sys.stdin.read())
+        packs = Packs(config.Dictionary.model_validate_json(json.dumps(asked["settings"])))
+        instead = {name: Pack.parse(Path(file).read_bytes()) for name, file in asked["instead"].items()}
+        file, temporary = packs.compile_for_another(asked["names"], instead)
     except (EdgeError, StoreError) as error:
         print(json.dumps({"what": error.what, "where": error.where, "remedy": error.remedy}))
         return error.exit_code

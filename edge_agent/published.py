@@ -163,6 +163,7 @@ class Published:
         if before is None or before.digest != pack.digest:
             packs.change(
                 pack,
+                apart=True,
                 action="publish",
                 base=before.digest if before else None,
                 who="head office",

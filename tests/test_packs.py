@@ -213,6 +213,13 @@ def test_a_child_process_compiles_for_a_running_appliance(site: Packs, monkeypat
     assert "terms.csv:1" in caught.value.where
 
 
+def test_a_pack_that_is_published_is_compiled_apart_too(site: Packs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dictionary, "compile", lambda packs: pytest.fail("compiled in this process"))
+    before = site.load("tiny")
+    site.change(more(before, "药事会"), action="publish", base=before.digest, apart=True)
+    assert names(site)[-1] == "药事会"  # from the cache
+
+
 def test_a_child_that_dies_is_an_error(site: Packs, monkeypatch: pytest.MonkeyPatch) -> None:
     dying = f"import os; os.kill(os.getpid(), {signal.SIGKILL.value})"
     monkeypatch.setattr(sys, "executable", _script(site.cache.parent, dying))
