@@ -82,7 +82,7 @@ class Hear(Section):
         "auto", "Bring a party that is too quiet to the level of a telephone, and take away a constant offset."
     )
     behind_ms: int = _setting(
-        300,
+        200,
         "Recognition is behind if an utterance of a live call waits so long for the model; the first measure is taken"
         " then, and one more for each half of it.",
         unit="ms",

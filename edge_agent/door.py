@@ -69,7 +69,7 @@ class Door:
         width: int = 256,
         batch: int = 8,
         gather_s: float = 0.04,
-        behind_s: float = 0.3,
+        behind_s: float = 0.2,
         spool: Spool | None = None,
         hints: Callable[[Spoken], Sequence[str]] = lambda spoken: (),
     ) -> None:

@@ -48,7 +48,7 @@ class Settings:
     queue_utterances: int = 256
     batch: int = 8
     gather_ms: int = 40
-    behind_ms: int = 300
+    behind_ms: int = 200
     gain: bool = True
 
 

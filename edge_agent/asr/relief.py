@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-CALM_S = 3.0
+CALM_S = 10.0
 """After so long without need the last step is taken back, and then the one before it."""
 
 
@@ -36,7 +36,7 @@ class Ladder:
     force while the queue in memory is full, `REFUSING` while the spool is full as well.
     """
 
-    def __init__(self, behind_s: float = 0.3) -> None:
+    def __init__(self, behind_s: float = 0.2) -> None:
         self.step = Step.NONE
         self._behind_s = behind_s
         self._needed_at = 0.0

@@ -115,7 +115,7 @@ class Workers:
         *,
         batch: int = 8,
         gather_s: float = 0.04,
-        behind_s: float = 0.3,
+        behind_s: float = 0.2,
         spool: Spool | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
