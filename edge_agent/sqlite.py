@@ -104,7 +104,8 @@ class Database(sqlite_utils.Database):
             whole.unlink(missing_ok=True)
             whole.touch(mode=0o600)
             with in_words(whole), closing(sqlite3.connect(str(whole))) as target:
-                self.conn.backup(target, pages=1000)
+                # In one step: between two, any write by another connection would make it begin again, for ever.
+                self.conn.backup(target)
                 target.execute("PRAGMA journal_mode = DELETE")  # one file, to be carried anywhere
             sync(whole)
             os.link(whole, path)  # unlike a rename it fails where something is already

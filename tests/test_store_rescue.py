@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -184,6 +185,27 @@ def test_a_copy_goes_nowhere_that_something_is(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="already"):
             store.database.copy_to(tmp_path / "there")
     assert (tmp_path / "there").read_text() == "precious"
+
+
+def test_a_copy_is_taken_while_somebody_writes_without_pause(tmp_path: Path) -> None:
+    path = tmp_path / "edge.db"
+    ids = filled(path)
+    done = threading.Event()
+
+    def write(keeper: Keeper) -> None:
+        while not done.is_set():
+            keeper.keep(events=[event(1)]).result()
+
+    with Keeper(path) as keeper:
+        writer = threading.Thread(target=write, args=(keeper,))
+        writer.start()
+        with Store.open(path, readonly=True) as reader:
+            reader.database.copy_to(tmp_path / "copy.db")
+        done.set()
+        writer.join()
+    with Store.open(tmp_path / "copy.db") as copied:
+        assert copied.damage() is None
+        assert copied.counts().events >= len(ids)
 
 
 def test_a_clock_that_jumps_back_does_not_disturb_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ GROUP_MESSAGES = 256  # taken into one commit at most,
 GROUP_BYTES = 33_554_432  # and no more once they are as long as this
 _TICK_MS = 250
 _NOTE_S = 5.0  # how often what is no event is written down: who was seen, what was refused
+ANSWERS = 50  # refusals that one connection is told in a second
 TAKES = (wire.ZSTD, wire.URGENT, wire.PUBLISH)
 _INSECURE = "insecure"  # key and name of whoever comes without one
 
@@ -121,6 +122,7 @@ class _Hub:
         self._seen: dict[str, tuple[int, int | None]] = {}
         self._noted_at = time.monotonic()
         self._refused = 0
+        self._answered: dict[bytes, int] = {}
         self._refused_why = ""
 
     def run(self, stop: threading.Event, alive: Callable[[], None]) -> None:
@@ -140,6 +142,7 @@ class _Hub:
                 self._watch_the_door()
             if now >= beat_at:
                 beat_at = now + BEAT_S
+                self._answered.clear()
                 for route in self._connections.audience():
                     self._send(route, wire.Pong())
             if self._door is not None:
@@ -169,16 +172,17 @@ class _Hub:
                 break
             received += 1
             size += sum(len(part) for part in parts)
+            origin = route.bytes
             try:
                 key, name = self._who(parts)
-                self._connections.heard(route.bytes, key, _descriptor(parts))
+                self._connections.heard(origin, key, _descriptor(parts))
                 if len(parts) != 1:
                     raise wire.FrameError(f"{len(parts)} frames instead of one")
                 message = wire.decode(parts[0].bytes, limit=self._settings.max_frame_bytes)
             except wire.FrameError as error:
-                self._refuse(route.bytes, error.code, str(error))
+                self._refuse(origin, error.code, str(error))
             else:
-                arrivals.append(_Arrival(route.bytes, key, name, message))
+                arrivals.append(_Arrival(origin, key, name, message))
         return arrivals
 
     def _who(self, parts: list[zmq.Frame]) -> tuple[str, str]:
@@ -265,7 +269,10 @@ class _Hub:
     def _refuse(self, route: bytes, code: wire.Code, reason: str) -> None:
         self._refused += 1
         self._refused_why = f"{code}: {reason}"
-        self._send(route, wire.Refused(code, reason))
+        answered = self._answered.get(route, 0)
+        if answered < ANSWERS:  # whoever sends garbage by the thousand has been told
+            self._answered[route] = answered + 1
+            self._send(route, wire.Refused(code, reason))
 
     def _refuse_all(self, arrivals: Iterable[_Arrival], reason: str) -> None:
         for arrival in arrivals:
