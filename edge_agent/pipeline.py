@@ -139,6 +139,8 @@ class Corridor:
         """How many calls were not let in."""
         desks = engine if isinstance(engine, Sequence) else [Desk.of(engine)]
         self._model = desks[0].careful.name
+        for desk in desks:
+            desk.heed(lambda text: self.knowledge.dictionary.nearby(text))
         self._settings = settings
         self._endpoint = _within(settings.endpoint, desks[0].careful.buckets[-1])
         self._door = Door(

@@ -281,3 +281,29 @@ def test_more_context_than_needed_for_measuring(engine: Engine, speech: dict[str
     assert engine.with_context(30).buckets == (30,)
     samples, text = speech["short"]
     assert wide.transcribe([samples])[0].text == text
+
+
+def test_what_was_said_is_likelier_than_what_was_not(engine: Engine, speech: dict[str, tuple[Samples, str]]) -> None:
+    for samples, text in speech.values():
+        right, wrong, nothing = engine.weigh(samples, [text, "今天天气真不错我们去公园走走", ""])
+        assert 0 >= right > wrong > nothing == -np.inf
+    assert engine.weigh(silence(1), []) == []
+
+
+def test_hints_are_asked_for_every_text_and_written_only_where_they_were_heard(
+    speech: dict[str, tuple[Samples, str]],
+) -> None:
+    engine = Engine.open(MODEL, threads=1)
+    batch = [samples for samples, _ in speech.values()]
+    plain = [one.text for one in engine.transcribe(batch)]
+    asked: list[str] = []
+
+    def hints(text: str) -> list[str]:
+        asked.append(text)
+        return ["椎弓根螺钉", "翊澄科技"]
+
+    attentive = engine.sharing()
+    attentive.heed(hints)
+    assert [one.text for one in attentive.transcribe(batch)] == plain
+    assert sorted(asked) == sorted(plain)
+    assert [one.text for one in engine.transcribe(batch)] == plain

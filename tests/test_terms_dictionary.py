@@ -371,3 +371,11 @@ def test_the_automaton_finds_every_occurrence_by_characters() -> None:
     machine = Automaton.build(["集采", "集采目录", "目录", "𠮷"])
     assert sorted(machine.find("𠮷集采目录")) == [(0, 1, 3), (1, 3, 0), (1, 5, 1), (3, 5, 2)]
     assert Automaton.build([]).find("集采") == []
+
+
+def test_what_may_have_been_said_is_named_for_the_ear() -> None:
+    dictionary = one(Term("椎弓根螺钉"), Term("重疾险"), Term("集采目录编码"))
+    assert dictionary.nearby("那份重疾办到期") == ["重疾险"]
+    assert dictionary.recognise("那份重疾办到期").terms == ()
+    assert dictionary.nearby("今天天气不错") == []
+    assert dictionary.nearby("") == []

@@ -25,7 +25,7 @@ from edge_agent.asr.rescore import Rescorer
 from edge_agent.types import SAMPLE_RATE_HZ, Hypothesis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -62,6 +62,7 @@ class Engine:
         self._features = FeatureExtractor(feature_size=model.n_mels)
         self._beam = beam or card.decoding.beam_size
         self._prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+        self._hints: Callable[[str], Sequence[str]] | None = None
         self._suppress = list(get_suppressed_tokens(tokenizer, [-1]))
 
     @classmethod
@@ -93,6 +94,13 @@ class Engine:
     def takes_hotwords(self) -> bool:
         """Whether hotwords are of use: to a model that was taught to be told them, or to the second pass."""
         return self.card.prompt_tokens > 0 or self._rescorer is not None
+
+    def heed(self, hints: Callable[[str], Sequence[str]] | None) -> None:
+        """Ask from now on, of every utterance's text, which terms may have been said: the second pass listens for them.
+
+        It writes a term only where the ear heard its syllables. Engines that share the model have hints of their own.
+        """
+        self._hints = hints
 
     def sharing(self, *, beam: int | None = None, rescore: bool = True) -> Engine:
         """Return an engine on the same weights: for another thread, or (with other arguments) for less effort."""
@@ -198,7 +206,38 @@ class Engine:
         if not hypothesis.text:
             return hypothesis
         text = rescorer.rewrite(states, hypothesis.text, hypothesis.confidence, self.card.rescoring, hotwords)
+        if self._hints and (more := [word for word in self._hints(text) if word not in hotwords and word not in text]):
+            told = [*hotwords, *more]
+            text = rescorer.rewrite(states, hypothesis.text, hypothesis.confidence, self.card.rescoring, told)
         return replace(hypothesis, text=text)
+
+    def weigh(self, samples: Samples, texts: Sequence[str]) -> list[float]:
+        """Return how likely each text is to be what an utterance says: the mean logarithm of its tokens' probabilities.
+
+        The decoder is made to write each text on the utterance's encoding (`Whisper.align`). `samples` are float32 of
+        shape (n,) at 16 kHz, as `transcribe` takes them; a text without tokens is as unlikely as can be.
+
+        Raises:
+            ValueError: the utterance is longer than the largest bucket.
+        """
+        import ctranslate2
+
+        tokens = [self._tokenizer.encode(text) for text in texts]
+        some = [index for index, one in enumerate(tokens) if one]
+        weighed = [-math.inf] * len(texts)
+        if not some:
+            return weighed
+        bucket = self.card.bucket_s(len(samples) / SAMPLE_RATE_HZ)
+        states = np.array(self._encode(self._frames(samples, bucket)[None]))
+        repeated = ctranslate2.StorageView.from_array(np.repeat(states, len(some), axis=0))
+        frames = min(len(samples) // HOP, bucket * SAMPLE_RATE_HZ // HOP)
+        results = self._model.align(
+            repeated, self._tokenizer.sot_sequence, [tokens[index] for index in some], [frames] * len(some)
+        )
+        for index, result in zip(some, results, strict=True):
+            chances = np.maximum(np.array(result.text_token_probs, np.float64), 1e-9)
+            weighed[index] = float(np.log(chances).mean())
+        return weighed
 
     def _hypothesis(self, result: Any) -> Hypothesis:
         tokens = result.sequences_ids[0]

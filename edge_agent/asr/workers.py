@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edge_agent.asr.filters import believed
 from edge_agent.asr.relief import CALM_S, LARGER, Ladder, Step
@@ -46,6 +46,14 @@ class Recognizer(Protocol):
         """Recognize utterances, each float32 of shape (n,) at 16 kHz; results in the same order."""
 
 
+@runtime_checkable
+class Attentive(Protocol):
+    """A recognizer that listens for terms which its own first text suggests."""
+
+    def heed(self, hints: Callable[[str], Sequence[str]] | None) -> None:
+        """Ask from now on, of every utterance's text, which terms may have been said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """The recognizers of one thread: the most careful one, and what stands in for it where recognition is behind.
@@ -63,6 +71,12 @@ class Desk:
     def of(cls, recognizer: Recognizer) -> Desk:
         """Return a desk at which there is but one."""
         return cls(recognizer, recognizer, recognizer)
+
+    def heed(self, hints: Callable[[str], Sequence[str]]) -> None:
+        """Let the recognizers with two passes ask which terms may have been said; the others have no time for that."""
+        for recognizer in (self.careful, self.narrow):
+            if isinstance(recognizer, Attentive):
+                recognizer.heed(hints)
 
     def at(self, step: Step) -> Recognizer:
         """Return which recognizer a step calls for."""

@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.automaton import Automaton, Spans
+from edge_agent.automaton import Automaton, Occurrence, Spans
 from edge_agent.errors import DictionaryError
 from edge_agent.terms import boundary, compiled, words
 from edge_agent.terms.compiled import Strings
@@ -179,6 +179,18 @@ class Dictionary:
                     if all(one.start <= other.start and other.end <= one.end for other in under):
                         found[at] = sorted([*(set(found[at]) - set(under)), one], key=lambda hit: hit.start)
         return [_assemble(line, hits) for line, hits in zip(lines, found, strict=True)]
+
+    def occurrences(self, text: str) -> list[Occurrence]:
+        """Return every place where a spelling of a term stands in a normalised text, also within others and words."""
+        return self._exact.find(text)
+
+    def nearby(self, heard: str, most: int = 16) -> list[str]:
+        """Return spellings of terms that may have been said, the likeliest first: what to listen for in the audio.
+
+        The text shows less of them than a correction needs; the recognizer, told of them, decides by what it hears.
+        """
+        text = normalise(heard).text
+        return list(dict.fromkeys(self._forms.named(form)[1] for form in self._sounds.near(text, most)))
 
     def _in_lines(self, lines: Sequence[str], *, skipping: bool = False) -> list[list[_Found]]:
         """Return what is in each line; if `skipping`, only what stands around a filler.

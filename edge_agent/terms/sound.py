@@ -47,6 +47,8 @@ _GATES = {
     "less": (5.0, 3.0, 4.0, 2.0, 1.0),
     "other": (99.0, 14.0, 12.0, 9.0, 5.0),
 }
+_EASE, _EASE_SCORE, _HIGHEST = 6.0, 0.15, 8.0
+"""How much less is asked of a term that the audio is yet to be asked about: log odds, score, and the highest gate."""
 _DOUBT = 1.0
 """Where two terms explain a hearing with an error about equally well (log odds apart), neither is believed."""
 _RATE = -4.0
@@ -153,13 +155,23 @@ class Sounds:
             ):
                 yield one
 
-    def _candidates(self, text: str, sounds: str) -> Iterator[_Candidate]:
+    def near(self, text: str, most: int) -> list[int]:
+        """Return the forms that may have been said though the text hardly shows it, the likeliest first."""
+        sounds = symbols(text)
+        found: dict[int, float] = {}
+        for one in self._candidates(text, sounds, _EASE):
+            fix = self._judge(text, sounds, one, _EASE)
+            if fix is not None:
+                found[one.form] = max(fix.odds, found.get(one.form, fix.odds))
+        return sorted(found, key=lambda form: -found[form])[:most]
+
+    def _candidates(self, text: str, sounds: str, ease: float = 0.0) -> Iterator[_Candidate]:
         for start, end, which in self.automaton.find(sounds):
             for form in self.members[self.ends[which] : self.ends[which + 1]].tolist():
                 yield _Candidate(start, end, form)
-        yield from self._from_seeds(text, sounds)
+        yield from self._from_seeds(text, sounds, ease)
 
-    def _from_seeds(self, text: str, sounds: str) -> Iterator[_Candidate]:
+    def _from_seeds(self, text: str, sounds: str, ease: float) -> Iterator[_Candidate]:
         rows, lengths, outs, forms, places = self.seeds.find(sounds)
         if not len(rows):
             return
@@ -186,7 +198,7 @@ class Sounds:
         errors = np.where(replaced, np.where(near, NEAR, OTHER), np.where(outs >= 0, SLIP, DROPPED))
         least = self.prior + 1.5 + RIGHT * equal - 3.0 * (lengths - equal) + errors
         kinds = np.where(replaced, np.where(near, 1, 4), np.where(outs >= 0, 2, 3))
-        gates = _GATE_TABLE[kinds, np.clip(sizes - 3, 0, 4)]
+        gates = np.minimum(_GATE_TABLE[kinds, np.clip(sizes - 3, 0, 4)], _HIGHEST if ease else np.inf) - ease
         worth = (places >= -1) & (most + least >= gates) & (equal >= np.where(sizes == 3, 2, (lengths + 1) // 2))
         half = np.flatnonzero((places < -1) & (equal >= lengths // 2))
         worth[half] = self._other_half(spoken, rows[half], lengths[half], forms[half], places[half])
@@ -235,7 +247,7 @@ class Sounds:
             if out < 0 and place == size - 1 and end < len(text) and HANZI.match(text[end]):
                 yield _Candidate(start, end + 1, form, size - 1, size - 1)
 
-    def _judge(self, text: str, sounds: str, one: _Candidate) -> Correction | None:
+    def _judge(self, text: str, sounds: str, one: _Candidate, ease: float = 0.0) -> Correction | None:
         start, end, form = one.start, one.end, one.form
         heard = text[start:end]
         want = self.forms.chars(form)
@@ -254,11 +266,12 @@ class Sounds:
         if self.forms.insisted(form):
             return Correction(start, end, form, laid.score, 99.0, 0.0, sure) if laid.score >= _THRESHOLD_LONG else None
         threshold = _THRESHOLDS.get(len(want), _THRESHOLD_LONG) - _PER_WEIGHT * weight
-        if laid.score < threshold and (laid.errors > 1 or sure):
+        if laid.score < threshold - (_EASE_SCORE if ease else 0.0) and (laid.errors > 1 or sure):
             return None
         if _plain(heard):
             return None
         gate = self._gate(laid, len(heard), len(want), sounds[start:end] == symbols)
+        gate = min(gate, _HIGHEST) - ease if ease else gate
         odds = self.prior + _ODDS_PER_WEIGHT * weight + laid.evidence
         table = words.costs()
         if odds + sum(table.get(char, words.UNKNOWN) for char in heard) < gate:
