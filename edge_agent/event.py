@@ -173,6 +173,8 @@ def node_event(site: str, call: Call, finding: Finding, versions: Versions) -> E
     }
     if (lost := finding.alternative) is not None:
         data["alternative"] = {"node": lost.node, "by": lost.by, "confidence": round(lost.confidence, 3)}
+    if finding.speaker_confidence is not None:
+        data["speaker_confidence"] = round(finding.speaker_confidence, 3)
     if finding.calls:
         data["calls"] = list(finding.calls)
     return _make(site, call, f"node.{finding.step.value}", finding.end_ms, data, versions)

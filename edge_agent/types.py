@@ -175,7 +175,8 @@ class Finding:
     `case` ties the steps of one objection together. `by` names the rule or the classifier that fired
     (`rule:<rule id>`), `version` is a hash of what that rule or classifier says. `turn` is None for what no single turn
     shows (process nodes). `span` is the half-open span of characters in the quote that were decisive, None where the
-    quote was judged as a whole. `calls` are the calls that show it, where one does not.
+    quote was judged as a whole. `calls` are the calls that show it, where one does not. `speaker_confidence`
+    says how sure it is who spoke, where that was told from the words; None where the channel told it.
     """
 
     step: Step
@@ -193,6 +194,7 @@ class Finding:
     version: str = ""
     alternative: Alternative | None = None
     calls: tuple[str, ...] = ()
+    speaker_confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

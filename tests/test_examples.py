@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge_agent.nodes import catalogue
+from edge_agent.nodes.catalogue import SIGNALS
 from tests.conftest import TOP
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILES = sorted((TOP / "dictionaries/nodes/examples").glob("*.tsv"))
+TURNS = sorted((TOP / "dictionaries/nodes/turns").glob("*.tsv"))
+EVALUATION = ("calls.jsonl", "blind.jsonl", "calls-dev.jsonl", "calls-sealed.jsonl")
 KNOWN = {node for node in catalogue if not node.startswith("process.")}
 
 
@@ -41,7 +44,17 @@ def test_no_sentence_stands_twice() -> None:
 
 
 def test_no_sentence_is_one_of_the_evaluation() -> None:
-    evaluation = "".join(
-        (TOP / "tests/data" / name).read_text(encoding="utf-8") for name in ("calls.jsonl", "blind.jsonl")
-    )
-    assert [row[0] for path in FILES for row in rows(path) if len(row[0]) > 12 and row[0] in evaluation] == []
+    evaluation = "".join((TOP / "tests/data" / name).read_text(encoding="utf-8") for name in EVALUATION)
+    assert [row[0] for path in FILES + TURNS for row in rows(path) if len(row[0]) > 12 and row[0] in evaluation] == []
+
+
+def test_there_are_enough_of_every_kind() -> None:
+    labels = Counter(label for path in FILES for row in rows(path) for label in row[3].split("|"))
+    assert all(labels[node] >= 250 for node in KNOWN), labels
+    assert labels["none"] >= 6000
+
+
+def test_turns_are_examples_of_signals() -> None:
+    labels = Counter(label for path in TURNS for row in rows(path) for label in row[3].split("|"))
+    assert set(labels) <= {"none", *SIGNALS}
+    assert min(labels["accept"], labels["answer"]) > 50

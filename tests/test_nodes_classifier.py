@@ -12,15 +12,17 @@ import pytest
 from edge_agent import rooms
 from edge_agent.config import Config, Nodes
 from edge_agent.errors import DictionaryError
-from edge_agent.nodes import CallJudge, Classifier, Rules, training
-from edge_agent.nodes.classifier import DOUBT, SURE
+from edge_agent.nodes import CallJudge, Classifier, Rules, catalogue, training
+from edge_agent.nodes.classifier import AGENT_SPEAKS, DOUBT, SURE
+from edge_agent.nodes.concepts import Concepts
 from edge_agent.types import Speaker, Transcript
 from tests.conftest import TOP, Cli
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-EXAMPLES = sorted((TOP / "dictionaries/nodes/examples").glob("*.tsv"))
+EXAMPLES = sorted((TOP / "dictionaries/nodes").glob("*/*.tsv"))
+CONCEPTS = TOP / "dictionaries/nodes/concepts.txt"
 SHIPPED = TOP / "models/zh-nodes/classifier.npz"
 PRICE, REBATE = "objection.price", "compliance.rebate"
 
@@ -53,7 +55,7 @@ def test_it_learns_what_it_was_not_shown() -> None:
     right = wrong = missed = 0
     for one in mixed[:fifth]:
         found = classifier.probabilities(one.text, one.before, one.speaker)
-        raised = {node for node, (probability, _) in found.items() if probability >= SURE}
+        raised = {node for node, (sure, _) in found.items() if sure >= SURE and node in catalogue}
         known = one.nodes & set(classifier.nodes)
         right += len(raised & known)
         wrong += len(raised - known)
@@ -71,7 +73,7 @@ def test_the_same_examples_give_the_same_classifier(small: Classifier) -> None:
 
 
 def test_nodes_with_too_few_examples_are_left_to_the_rules(small: Classifier) -> None:
-    assert set(small.nodes) == {PRICE, REBATE}
+    assert set(small.nodes) == {PRICE, REBATE, AGENT_SPEAKS}
 
 
 def test_what_is_written_is_read_back(small: Classifier, tmp_path: Path) -> None:
@@ -155,7 +157,10 @@ def test_the_shipped_one_is_trained_on_the_shipped_examples() -> None:
     with np.load(SHIPPED) as file:
         about = str(file["about"])
     assert training.digest(training.read(EXAMPLES)) in about, "run scripts/train_nodes"
-    assert len(Classifier.load(SHIPPED).nodes) == 26
+    shipped = Classifier.load(SHIPPED)
+    assert len([node for node in shipped.nodes if node in catalogue]) == 26
+    assert {"accept", "answer"} < set(shipped.nodes)
+    assert shipped.concepts == Concepts.load(CONCEPTS)
 
 
 def test_an_example_that_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
@@ -169,3 +174,55 @@ def test_an_example_that_is_wrong_is_named_with_its_line(tmp_path: Path) -> None
     path.write_text("太贵了\n", encoding="utf-8")
     with pytest.raises(DictionaryError, match=r"own\.tsv:1"):
         training.read([path])
+
+
+def test_a_concept_carries_over_to_a_word_that_no_example_holds(tmp_path: Path) -> None:
+    path = tmp_path / "concepts.txt"
+    path.write_text("# 一行一类\n上级: 领导 老板 掌门人\n", encoding="utf-8")
+    boss = [
+        training.Example(f"{one}我得问领导", "", Speaker.CUSTOMER, frozenset({PRICE})) for one in "甲乙丙丁戊己" * 6
+    ]
+    none = [training.Example(f"{one}今天天气好", "", Speaker.CUSTOMER, frozenset()) for one in "甲乙丙丁戊己" * 6]
+    plain, taught = training.train(boss + none), training.train(boss + none, Concepts.load(path))
+    unseen = ("掌门人", "", Speaker.CUSTOMER)
+    assert taught.probabilities(*unseen)[PRICE][0] > plain.probabilities(*unseen)[PRICE][0] + 0.1
+
+
+def test_concepts_are_found_longest_first_and_in_order(tmp_path: Path) -> None:
+    concepts = Concepts({"老板": ("上级",), "老板娘": ("上级", "家人"), "贵": ("贵",)})
+    assert concepts.find("老板娘嫌贵，要八块") == [(0, "上级"), (0, "家人"), (4, "贵"), (7, "#元")]
+    assert "上级>贵" in Concepts.pairs(concepts.find("老板娘嫌贵"))
+    assert Concepts().find("贵") == []
+    path = tmp_path / "concepts.txt"
+    path.write_text("上级 领导\n", encoding="utf-8")
+    with pytest.raises(DictionaryError, match=r"concepts\.txt:1"):
+        Concepts.load(path)
+    with pytest.raises(DictionaryError, match="can't be read"):
+        Concepts.load(tmp_path / "none.txt")
+
+
+def test_examples_of_turns_teach_signals_and_nothing_about_nodes(tmp_path: Path) -> None:
+    folder = tmp_path / "turns"
+    folder.mkdir()
+    (folder / "own.tsv").write_text(f"{training.COLUMNS}\n那行\t给您九折\tcustomer\taccept\n", encoding="utf-8")
+    (one,) = training.read([folder / "own.tsv"])
+    assert one.signals
+    assert one.nodes == {"accept"}
+    (folder / "own.tsv").write_text(f"{training.COLUMNS}\n那行\t\tcustomer\t{PRICE}\n", encoding="utf-8")
+    with pytest.raises(DictionaryError, match="unknown node"):
+        training.read([folder / "own.tsv"])
+
+
+def test_the_words_tell_who_speaks_where_the_channel_does_not(tmp_path: Path) -> None:
+    shipped = Classifier.load(SHIPPED)
+    judge = CallJudge(rules(tmp_path, "没有这样的话"), classifier=shipped)
+    agent, sure = shipped.who("您好，我是恒达的小王，这边给您做个回访，请问您现在方便吗？", "")
+    assert agent is Speaker.AGENT
+    assert 0.8 <= sure <= 1
+    findings = judge.hear(said("你们这个也太贵了，我回去跟老板没法交代。", Speaker.UNKNOWN))
+    price = next(one for one in findings if one.node == PRICE)
+    assert price.speaker is Speaker.CUSTOMER
+    assert price.speaker_confidence is not None
+    assert price.confidence < price.speaker_confidence
+    known = CallJudge(rules(tmp_path, "没有这样的话", "other"), classifier=shipped)
+    assert all(one.speaker_confidence is None for one in known.hear(said("你们这个也太贵了，我回去跟老板没法交代。")))

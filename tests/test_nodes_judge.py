@@ -155,6 +155,48 @@ def test_who_agrees_and_objects_again_agrees_to_the_last_topic_only(talk: Talk) 
     assert talk.life("objection.budget") == ["raised", "unresolved"]
 
 
+def test_an_answer_is_to_what_was_raised_last_unless_it_speaks_of_the_other(talk: Talk) -> None:
+    talk.customer("质量不放心。")
+    talk.agent("嗯。")
+    talk.customer("太贵了。")
+    talk.agent("我给您九折。")
+    assert talk.life("objection.quality") == ["raised"]
+    talk.agent("质保三年，我们有检测报告。")
+    assert talk.life("objection.quality") == ["raised", "answered"]
+
+
+def test_an_offence_is_no_answer(talk: Talk) -> None:
+    talk.customer("太贵了。")
+    talk.agent("我给您返五个点。")
+    talk.customer("行。")
+    talk.end()
+    assert talk.life("compliance.rebate") == ["raised"]
+    assert talk.life() == ["raised", "unresolved"]
+
+
+def test_acceptance_long_after_the_answer_is_of_something_else(talk: Talk) -> None:
+    talk.customer("太贵了。")
+    talk.agent("我给您九折。")
+    talk.customer("你们那儿下雨了吗？")
+    talk.agent("下了。")
+    talk.customer("我们这边也下。")
+    talk.agent("那您带伞。")
+    talk.customer("行。")
+    talk.end()
+    assert talk.life() == ["raised", "answered", "unresolved"]
+
+
+def test_who_puts_off_speaks_of_what_is_on_the_table(talk: Talk) -> None:
+    talk.customer("质量不放心。")
+    talk.agent("嗯。")
+    talk.customer("太贵了。")
+    talk.agent("嗯。")
+    talk.customer("周四给你准信。")
+    talk.end()
+    assert talk.life("objection.quality") == ["raised", "unresolved"]
+    assert talk.life() == ["raised", "deferred"]
+
+
 def test_put_off_to_a_day_is_deferred_and_stays_so_when_the_day_is_confirmed(talk: Talk) -> None:
     talk.customer("太贵了。")
     talk.agent("我给您九折。")

@@ -106,17 +106,20 @@ def retrain(
     """Train the classifier on the examples and on what reviewers said; what is in force stays until `nodes use`."""
     from edge_agent import paths, rooms
     from edge_agent.nodes import Classifier, training
+    from edge_agent.nodes.concepts import Concepts
 
     given = out.settings(config)
     with _store(given, readonly=True) as store:
         verdicts = store.reviews.verdicts()
     reviewed = examples_of(verdicts)
-    folder = rooms.packs_folder(given) / "nodes" / "examples"
-    files = sorted((folder if folder.is_dir() else paths.shipped() / "dictionaries/nodes/examples").glob("*.tsv"))
-    examples = training.read(files) + reviewed * REPEATED
+    folder = rooms.packs_folder(given) / "nodes"
+    if not (folder / "examples").is_dir():
+        folder = paths.shipped() / "dictionaries/nodes"
+    examples = training.read(sorted(folder.glob("*/*.tsv"))) + reviewed * REPEATED
+    concepts = folder / "concepts.txt"
     if not as_json:
         print(f"{len(examples)} examples, {len(reviewed)} of them from {len(verdicts)} reviews; this takes minutes")
-    classifier = training.train(examples)
+    classifier = training.train(examples, Concepts.load(concepts) if concepts.exists() else None)
     path = output or paths.under_state("candidates") / "classifier.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     classifier.save(path, training.digest(examples))
@@ -202,12 +205,13 @@ def examples_of(verdicts: list[Verdict]) -> list[Example]:
 
 def _right(classifier: Any, examples: list[Example]) -> int:
     """Count the examples of which the classifier raises exactly the nodes."""
+    from edge_agent.nodes import catalogue
     from edge_agent.nodes.classifier import SURE
 
     right = 0
     for one in examples:
         found = classifier.probabilities(one.text, one.before, one.speaker)
-        right += {node for node, (probability, _) in found.items() if probability >= SURE} == set(one.nodes)
+        right += {node for node, (sure, _) in found.items() if sure >= SURE and node in catalogue} == set(one.nodes)
     return right
 
 

@@ -6,6 +6,7 @@ said, so that a 「行」 that goes on as 「行是行，就是贵」 closes not
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ class Case:
     open: bool = True
     deferred: bool = False
     answered: bool = False
+    answered_turn: int = -1
     waits: bool = False
     argued: bool = False
     turns: set[int] = field(default_factory=set)
@@ -73,6 +75,27 @@ class Case:
     def finding(self, step: Step, evidence: Evidence) -> Finding:
         """Make the finding of a step of this case."""
         return evidence.finding(step, self.node, case=self.id, severity=self.first.severity)
+
+
+# An acceptance this many turns after the answer is one of something else.
+_SOON = 3
+# What an answer to an older objection speaks of; the one raised last is answered by whatever has substance.
+_TOPICS = {
+    "price": "价|折|便宜|优惠|省下|成本|块|元",
+    "competitor": "他们|那家|别家|区别|同样的|对比|比他",
+    "budget": "预算|分期|租|补贴|明年|月付|季付",
+    "authority": "领导|老板|院长|上会|材料|汇报|总部",
+    "timing": "先试|现在|提前|截止|以后|到时",
+    "need": "用得|用上|省|场景|帮您",
+    "quality": "检测|报告|质保|质量|案例|换新|工程师|保修|赔|证书",
+    "supply": "货|库存|仓|交期|到货|天到|备",
+    "terms": "账期|付|押金|定金|订金|发票|开票|条款|合同|分期|违约",
+}
+
+
+def concerns(node: str, text: str) -> bool:
+    """Say whether words speak of what this objection is about."""
+    return re.search(_TOPICS[node.partition(".")[2]], text) is not None
 
 
 class Cases:
@@ -128,16 +151,30 @@ class Cases:
         What is put off stays so, but the customer may now accept before the day comes.
         """
         out = []
+        latest = max((case.last.turn for case in self.unsettled), default=-1)
         for case in self.unsettled:
+            if case.last.turn < latest and not concerns(case.node, evidence.quote):
+                continue
             case.argued = case.argued or case.deferred
             late = evidence.start_ms - case.last.end_ms > self._answer_within_ms
-            if not (case.answered or case.deferred or late or case.last.turn == evidence.turn):
+            if late or case.last.turn == evidence.turn:
+                continue
+            case.answered_turn = evidence.turn
+            if not (case.answered or case.deferred):
                 case.answered = True
                 out.append(case.finding(Step.ANSWERED, evidence))
         return out
 
     def settle(
-        self, evidence: Evidence, *, accepts: bool, defers: bool, waits: bool, decides: bool, dated: bool
+        self,
+        evidence: Evidence,
+        *,
+        accepts: bool,
+        defers: bool,
+        waits: bool,
+        decides: bool,
+        dated: bool,
+        buys: bool = False,
     ) -> list[Finding]:
         """Move open cases at the end of a customer's turn.
 
@@ -152,25 +189,34 @@ class Cases:
             waits: The customer waits for the money of a later period, without a date.
             decides: The customer says that the decision is his own.
             dated: A next step with a time is on the table.
+            buys: The customer agrees by asking for a trial, or how to order: that settles whatever was answered.
         """
         undecided = any(case.node == AUTHORITY and case.last.turn < evidence.turn for case in self.unsettled)
         earlier = [case.last.turn for case in self.unsettled if case.last.turn < evidence.turn]
         objects = any(case.last.turn == evidence.turn for case in self)
         latest = max(earlier, default=0) if objects else 0
+        raised_last = max((case.last.turn for case in self.unsettled), default=-1)
+        latest_answer = max((case.answered_turn for case in self.unsettled), default=-1)
         out = []
         for case in self.unsettled:
             here = case.last.turn == evidence.turn
+            # Who puts off speaks of the objection that is on the table, or of one that only time can settle.
+            meant = case.last.turn == raised_last or case.node in (AUTHORITY, BUDGET, TIMING)
             case.waits = case.waits or (waits and case.node == BUDGET)
             if case.node == AUTHORITY:
                 closes = decides and not here
-                puts_off = defers or (accepts and dated and not here)
+                puts_off = (defers and meant) or (accepts and dated and not here)
             else:
                 agrees = accepts and case.answered and (case.argued or not case.deferred) and case.last.turn >= latest
-                agrees = agrees and not case.waits
+                agrees = (
+                    agrees
+                    and not case.waits
+                    and (buys or (case.answered_turn >= latest_answer and evidence.turn - case.answered_turn <= _SOON))
+                )
                 # Who agrees and names a day for the decision has put off the decision, not what was agreed.
                 agrees = agrees and (undecided or not defers)
                 closes = not here and (agrees or (decides and (case.answered or case.deferred)))
-                puts_off = defers or (accepts and dated and case.waits and not here)
+                puts_off = (defers and meant) or (accepts and dated and case.waits and not here)
             if closes:
                 case.open = False
                 out.append(case.finding(Step.CLOSED, evidence))

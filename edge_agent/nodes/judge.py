@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.nodes.cases import TIMING, Cases, Evidence
 from edge_agent.nodes.catalogue import CATALOGUE
-from edge_agent.nodes.classifier import DOUBT, STAY, SURE
+from edge_agent.nodes.classifier import DOUBT, STAY, SURE, SURE_OF_SIGNAL
 from edge_agent.nodes.match import UNKNOWN_CONFIDENCE, Context, Hit
 from edge_agent.nodes.phrase import SENTENCE_ENDS
 from edge_agent.nodes.process import Process
@@ -19,7 +19,7 @@ from edge_agent.nodes.watch import Held, Stretch, Watch
 from edge_agent.types import Alternative, Finding, OpenCase, Speaker, Step, TermHit, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from edge_agent.nodes.classifier import Classifier
     from edge_agent.nodes.rules import Rules
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 _TAIL = 80
 _BEFORE = 400
 _NO_OPINION = (1.0, "")
+_WHO_MOVES = {
+    "answer": Speaker.AGENT,
+    "accept": Speaker.CUSTOMER,
+    "defer": Speaker.CUSTOMER,
+    "wait": Speaker.CUSTOMER,
+    "decide": Speaker.CUSTOMER,
+}
 # A customer who asks for a trial, or how to order, agrees to what was offered.
 _AGREES = ("opportunity.sample_request", "opportunity.purchase_signal")
 
@@ -97,6 +104,17 @@ class CallJudge:
         if self._cases is None:
             self._cases = Cases(transcript.call_id, self._limits.answer_within_ms, self._carried)
         findings = self._due(transcript.start_ms)
+        if transcript.speaker is not Speaker.UNKNOWN or self._classifier is None:
+            return findings + self._hear(transcript)
+        speaker, sure = self._classifier.who(transcript.text, self._before(Speaker.UNKNOWN))
+        heard = self._hear(replace(transcript, speaker=speaker))
+        if speaker is Speaker.UNKNOWN:
+            return findings + heard
+        return findings + [_told_from_words(finding, sure, transcript) for finding in heard]
+
+    def _hear(self, transcript: Transcript) -> list[Finding]:
+        assert self._cases is not None
+        findings: list[Finding] = []
         turn = self._turn
         if turn is None or (turn.number, turn.speaker) != (transcript.turn, transcript.speaker):
             findings += self._close_turn()
@@ -165,7 +183,10 @@ class CallJudge:
         believed = self._classifier.probabilities(window, context.before, turn.speaker)
         kept = [hit for hit in hits if not hit.common or believed.get(hit.raises, _NO_OPINION)[0] >= DOUBT]
         raised = {hit.raises for hit in kept}
+        kept += self._moves(turn, window, believed, {hit.raises for hit in hits})
         for node, (probability, quote) in believed.items():
+            if node not in CATALOGUE:
+                continue
             kind = CATALOGUE[node]
             unsure = kind.speaker is not None and turn.speaker is Speaker.UNKNOWN
             if node in raised or (kind.speaker not in (None, turn.speaker) and not unsure):
@@ -180,13 +201,28 @@ class CallJudge:
                 kept.append(Hit(node, by, 0, len(window), quote, confidence, kind.severity, version=version))
         return [replace(hit, alternative=self._lost(hit, kept, believed)) for hit in kept]
 
+    def _moves(
+        self, turn: _Turn, window: str, believed: Mapping[str, tuple[float, str]], known: set[str]
+    ) -> Iterator[Hit]:
+        """Give what the turn does to an objection in the classifier's opinion, where no rule says so."""
+        assert self._classifier is not None
+        for signal, speaker in _WHO_MOVES.items():
+            probability, quote = believed.get(signal, (0.0, ""))
+            if signal not in known and probability >= SURE_OF_SIGNAL and turn.speaker in (speaker, Speaker.UNKNOWN):
+                by, version = f"classifier:{self._classifier.version}", self._classifier.version
+                yield Hit(signal, by, 0, len(window), quote, probability, version=version)
+
     def _lost(self, hit: Hit, kept: Iterable[Hit], believed: Mapping[str, tuple[float, str]]) -> Alternative | None:
         """Return the likeliest reading of the words that was not taken: another node, or none at all."""
         if hit.raises not in CATALOGUE or self._classifier is None:
             return None
         raised = {each.raises for each in kept}
         by = f"classifier:{self._classifier.version}"
-        others = [Alternative(node, by, sure) for node, (sure, _) in believed.items() if node not in raised]
+        others = [
+            Alternative(node, by, sure)
+            for node, (sure, _) in believed.items()
+            if node in CATALOGUE and node not in raised
+        ]
         if hit.raises in believed:
             others.append(Alternative("none", by, 1 - believed[hit.raises][0]))
         return max(others, key=lambda other: other.confidence, default=None)
@@ -223,6 +259,7 @@ class CallJudge:
             evidence = _evidence(transcript, hit)
             if node in _AGREES:
                 turn.note("accept", turn.raised[node], evidence)
+                turn.note("buys", turn.raised[node], evidence)
             if node.startswith("objection."):
                 out.append(self._cases.raise_(node, evidence))
             else:
@@ -242,7 +279,11 @@ class CallJudge:
         assert self._cases is not None
         raised = {hit.raises for hit in hits}
         for signal, (at, _) in list(turn.signals.items()):
-            if at >= offset and signal not in raised and not (signal == "accept" and raised.intersection(_AGREES)):
+            if (
+                at >= offset
+                and signal not in raised
+                and not (signal in ("accept", "buys") and raised.intersection(_AGREES))
+            ):
                 del turn.signals[signal]
         out: list[Finding] = []
         # What breaches the rules is no next step, whatever its date.
@@ -254,7 +295,8 @@ class CallJudge:
             evidence = _evidence(transcript, hit)
             turn.note(signal, offset + hit.start, evidence)
             match signal:
-                case "answer":
+                case "answer" if not any(node.startswith("compliance.") for node in turn.raised):
+                    # An offence is no argument: who runs a rival down or offers a gift has answered nothing.
                     out += self._cases.answer(evidence)
                 case "discovery":
                     self._process.discovered = True
@@ -291,7 +333,19 @@ class CallJudge:
             waits="wait" in said,
             decides="decide" in said,
             dated=self._process.dated,
+            buys="buys" in said,
         )
+
+
+def _told_from_words(finding: Finding, sure: float, transcript: Transcript) -> Finding:
+    """Say how sure it is who spoke; where a node hangs on it, the node is no surer."""
+    if finding.start_ms != transcript.start_ms or finding.turn is None:
+        return finding
+    kind = CATALOGUE.get(finding.node)
+    hangs = kind is not None and kind.speaker is not None
+    return replace(
+        finding, speaker_confidence=sure, confidence=finding.confidence * sure if hangs else finding.confidence
+    )
 
 
 def _evidence(transcript: Transcript, hit: Hit) -> Evidence:
