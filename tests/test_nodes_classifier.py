@@ -219,10 +219,10 @@ def test_the_words_tell_who_speaks_where_the_channel_does_not(tmp_path: Path) ->
     agent, sure = shipped.who("您好，我是恒达的小王，这边给您做个回访，请问您现在方便吗？", "")
     assert agent is Speaker.AGENT
     assert 0.8 <= sure <= 1
-    findings = judge.hear(said("你们这个也太贵了，我回去跟老板没法交代。", Speaker.UNKNOWN))
+    findings = judge.hear(said("这个价我们真接受不了，太贵了。", Speaker.UNKNOWN))
     price = next(one for one in findings if one.node == PRICE)
     assert price.speaker is Speaker.CUSTOMER
     assert price.speaker_confidence is not None
     assert price.confidence < price.speaker_confidence
     known = CallJudge(rules(tmp_path, "没有这样的话", "other"), classifier=shipped)
-    assert all(one.speaker_confidence is None for one in known.hear(said("你们这个也太贵了，我回去跟老板没法交代。")))
+    assert all(one.speaker_confidence is None for one in known.hear(said("这个价我们真接受不了，太贵了。")))

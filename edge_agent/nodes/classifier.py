@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 2
-SURE = 0.55
+SURE = 0.63
 """Probability from which the classifier raises a node by itself."""
-DOUBT = 0.12
+DOUBT = 0.08
 """Probability below which it overrules a rule of the common set."""
 SURE_OF_SIGNAL = 0.8
 """Probability from which it says by itself what a turn does to an objection."""
