@@ -107,7 +107,7 @@ def test_the_table_shows_what_was_said_and_who_knows() -> None:
     assert "no events match" in _run("list", "--node", "none.such")
 
 
-@pytest.mark.parametrize("name", [EVENTS[1].id, "2"])
+@pytest.mark.parametrize("name", [EVENTS[1].id, "2"], ids=["id", "number"])
 def test_show_finds_by_id_and_by_number(name: str) -> None:
     shown = _run("show", name)
     for part in (EVENTS[1].id, "objection.price", "太贵了", "rejected", "no such schema", "K-7"):
