@@ -142,7 +142,7 @@ class Corridor:
         for desk in desks:
             desk.heed(lambda text: self.knowledge.dictionary.nearby(text))
         self._settings = settings
-        self._endpoint = _within(settings.endpoint, desks[0].careful.buckets[-1])
+        self._endpoint = within_context(settings.endpoint, desks[0].careful.buckets[-1])
         self._door = Door(
             desks,
             width=settings.queue_utterances,
@@ -291,7 +291,7 @@ class Corridor:
                 return Outcome(item, (*events, ended), None, findings, conversation.judging.memory, shadowed)
 
 
-def _within(endpoint: EndpointSettings, longest_s: int) -> EndpointSettings:
+def within_context(endpoint: EndpointSettings, longest_s: int) -> EndpointSettings:
     """Return endpointing that cuts no utterance longer than the model's context, overlap and last window counted."""
     most_ms = longest_s * 1000 - endpoint.overlap_ms - 100
     return endpoint if endpoint.max_utterance_ms <= most_ms else replace(endpoint, max_utterance_ms=most_ms)

@@ -30,6 +30,7 @@ UTTERANCE = {
     "text",
     "terms",
     "confidence",
+    "dictionary",
 }
 
 

@@ -141,11 +141,15 @@ def test_the_recordings_of_the_tests_are_such_a_folder(cli: Cli) -> None:
 
 
 def test_what_is_too_long_for_one_utterance_is_cut_as_a_call_is(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    from tests.test_asr_engine import read
+
     short = model(tmp_path / "short", "buckets_s = [6]")
-    heard = cli.lines("transcribe", CALL, "--json", "--model", short, "--speakers", "unknown")
+    call = folder / "long.wav"
+    write_wav(call, (np.tile(read(CALL), 2) * 30_000).astype(np.int16), 1)
+    heard = cli.lines("transcribe", call, "--json", "--model", short, "--speakers", "unknown")
     spoken = "".join(line["heard"] for line in heard)
     assert len(heard) > 1
-    write(folder, {"audio": str(CALL), "text": spoken}, DISCOUNT)
+    write(folder, {"audio": str(call), "text": spoken}, DISCOUNT)
     long, fitting = (
         cli.lines("eval", "asr", folder, "--json", "--errors", "--model", short, *more)
         for more in ((), ("--bucket", "30"))

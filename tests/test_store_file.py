@@ -112,7 +112,7 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     path.touch()
     with Store.open(path) as store:
         applied = [migration.name for migration in SCHEMA.migrations.applied(store.database)]
-        assert applied == ["m001_keep", "m002_find", "m003_dictionary"]
+        assert applied == ["m001_keep", "m002_find", "m003_dictionary", "m004_review"]
 
 
 def _version_1(path: Path) -> str:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_agent import rooms
+from edge_agent.asr.overlap import without_lead
 from edge_agent.asr.score import Score, count, score
 from edge_agent.audio.decode import ABSENT
 from edge_agent.cli import script
 from edge_agent.errors import AudioError, TranscriptError
+from edge_agent.pipeline import within_context
 from edge_agent.types import SAMPLE_RATE_HZ, Call, Chunk, Gap, Speaker
 from edge_agent.vad import Segmenter
 
@@ -213,15 +215,18 @@ def _whole(clips: list[tuple[Clip, Samples]], engine: Engine, *, tell: bool) -> 
 def _in_utterances(clip: Clip, call: Call, chunks: list[Chunk], engine: Engine, config: Config, *, tell: bool) -> Heard:
     """Recognize a long recording as a call is: cut by the voice activity, several utterances at a time."""
     endpoint = rooms.corridor_settings(config).endpoint
-    longest_ms = min(endpoint.max_utterance_ms, engine.buckets[-1] * 1000)
-    segmenter = Segmenter(call, replace(endpoint, max_utterance_ms=longest_ms))
-    utterances = [utterance.samples for chunk in chunks for utterance in segmenter.feed(chunk)]
-    utterances += [utterance.samples for utterance in segmenter.flush()]
+    segmenter = Segmenter(call, within_context(endpoint, engine.buckets[-1]))
+    utterances = [utterance for chunk in chunks for utterance in segmenter.feed(chunk)]
+    utterances += segmenter.flush()
     texts: list[str] = []
     began = time.perf_counter()
     for start in range(0, len(utterances), config.model.batch):
         batch = utterances[start : start + config.model.batch]
-        texts += (found.text for found in engine.transcribe(batch, [clip.hotwords] * len(batch) if tell else None))
+        hotwords = [clip.hotwords] * len(batch) if tell else None
+        found = engine.transcribe([utterance.samples for utterance in batch], hotwords)
+        for utterance, hypothesis in zip(batch, found, strict=True):
+            again = utterance.lead_ms and texts
+            texts.append(without_lead(texts[-1], hypothesis.text) if again else hypothesis.text)
     spent_s = time.perf_counter() - began
     # A blank keeps the number that ends one utterance from the number that begins the next.
     text = " ".join(filter(None, texts))

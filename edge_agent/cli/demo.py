@@ -57,6 +57,8 @@ def _play(folder: Path, audio: Path, realtime: bool, as_json: bool) -> None:
     from edge_agent.daemon import Appliance
     from edge_agent.errors import UplinkError
 
+    # What an appliance keeps for later (compiled dictionary, versions of its rules) goes with the rest.
+    os.environ["EDGE_AGENT_STATE"] = str(folder)
     config = Config(
         site=Site(id="demo"),
         store=Store(database=str(folder / "branch.db")),
