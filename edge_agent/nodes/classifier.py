@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 SURE = 0.63
 """Probability from which the classifier raises a node by itself."""
-DOUBT = 0.08
+DOUBT = 0.12
 """Probability below which it overrules a rule of the common set."""
 SURE_OF_SIGNAL = 0.8
 """Probability from which it says by itself what a turn does to an objection."""

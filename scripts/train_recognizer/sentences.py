@@ -29,7 +29,8 @@ def written() -> list[str]:
                 if row.get("previous"):
                     lines[row["previous"]] = None
     cleaned = (re.sub("[……—；：“”「」\\s]+", "，", line.strip()).strip("，").upper() for line in lines)
-    return [finished(line) for line in cleaned if SAYABLE.fullmatch(line)]
+    whole = (finished(line) for line in cleaned if SAYABLE.fullmatch(line))
+    return [line for line in whole if SAYABLE.fullmatch(line)]
 
 
 def banned() -> tuple[set[str], list[str]]:
