@@ -2,7 +2,7 @@
 
 One in ten exact hits of a two-character term straddles two words (收集|采购 holds 集采). Words that begin before it and
 end within it, or the other way round, are looked for in the word list; only where there is one, both readings are
-weighed, and where they are close, the segmenter decides.
+weighed.
 """
 
 from __future__ import annotations
