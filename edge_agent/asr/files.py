@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.asr.trim import open_trimmed
 from edge_agent.errors import ModelError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ CONFIG = ("suppress_ids", "suppress_ids_begin", "lang_ids")
 def open_model(folder: Path, threads: int, compute_type: str, workers: int = 1) -> Any:
     """Load the weights as a `ctranslate2.models.Whisper` on the CPU, once for all `workers`.
 
+    Tokens that it can't write are left out (`trim`), which shows in its speed alone.
+
     Raises:
         ModelError: config.json or model.bin is damaged or not of a Whisper model, or the arithmetic isn't supported.
     """
@@ -26,11 +29,16 @@ def open_model(folder: Path, threads: int, compute_type: str, workers: int = 1) 
     config = _json(folder / "config.json")
     if not isinstance(config, dict) or not all(key in config for key in CONFIG):
         raise ModelError("not the configuration of a Whisper model", where=str(folder / "config.json"), remedy=CONVERT)
+    how: dict[str, Any] = {
+        "device": "cpu",
+        "compute_type": compute_type,
+        "inter_threads": workers,
+        "intra_threads": threads,
+    }
     try:
-        return ctranslate2.models.Whisper(
-            str(folder), device="cpu", compute_type=compute_type, inter_threads=workers, intra_threads=threads
-        )
-    except (RuntimeError, ValueError) as error:
+        trimmed = open_trimmed(folder, _vocabulary(folder), config, **how)
+        return trimmed or ctranslate2.models.Whisper(str(folder), **how)
+    except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"the weights can't be loaded: {error}",
             where=str(folder / "model.bin"),
