@@ -146,7 +146,9 @@ class Appliance:
         with self._reloading:
             dictionary = rooms.open_dictionary(self._config, apart=True)
             if rules:
-                self._adopt(rooms.open_knowledge(self._config, dictionary))
+                knowledge = rooms.open_knowledge(self._config, dictionary)
+                knowledge.prepare()
+                self._adopt(knowledge)
             else:
                 with self._swapping:
                     self._corridor.knowledge = replace(self._corridor.knowledge, dictionary=dictionary)
@@ -255,6 +257,7 @@ class Appliance:
 
     def _understand(self) -> None:
         try:
+            self._corridor.knowledge.prepare()
             for outcome in self._corridor.outcomes():
                 self._keep(outcome)
                 self._observe(outcome)

@@ -45,6 +45,11 @@ class Knowledge:
 
         return CallJudge(self.rules, self.limits, self.classifier, carried=carried, muted=self.muted)
 
+    def prepare(self) -> None:
+        """Make now what the first call would wait for: a second of compiling."""
+        _ = self.rules.matcher
+        self.dictionary.prepare()
+
     def versions(self, model: str = "") -> Versions:
         """Return who judges, for the events; `rules` names the classifier too, where there is one."""
         return Versions(self.dictionary.version, self.version, model)

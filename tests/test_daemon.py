@@ -196,9 +196,10 @@ def test_systemd_is_told(cli: Cli, tmp_path: Path) -> None:
             assert systemd.recv(100) == b"READY=1"
             assert systemd.recv(100) == b"WATCHDOG=1"
             process.send_signal(signal.SIGHUP)
-            told = [systemd.recv(100) for _ in range(12)]
+            told = [systemd.recv(100)]
+            while told[-1] != b"READY=1":
+                told.append(systemd.recv(100))
             assert any(message.startswith(b"RELOADING=1\nMONOTONIC_USEC=") for message in told)
-            assert b"READY=1" in told
             process.send_signal(signal.SIGTERM)
             while systemd.recv(100) != b"STOPPING=1":
                 pass

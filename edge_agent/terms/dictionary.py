@@ -15,6 +15,7 @@ from edge_agent.terms import boundary, compiled, words
 from edge_agent.terms.compiled import Strings
 from edge_agent.terms.entries import Entries
 from edge_agent.terms.forms import Forms
+from edge_agent.terms.likeness import near_table
 from edge_agent.terms.normalise import Normalised, has_filler, normalise
 from edge_agent.terms.pack import Entry, Pack
 from edge_agent.terms.sound import Correction, Sounds
@@ -158,6 +159,11 @@ class Dictionary:
             _decoy_terms=Strings.from_parts(parts, "decoy.terms"),
             _decoys=Automaton.from_parts(parts, "decoy.automaton"),
         )
+
+    @staticmethod
+    def prepare() -> None:
+        """Make the tables of sounds now that the first doubtful hearing would wait for."""
+        near_table()
 
     def recognise(self, heard: str) -> Recognition:
         """Find the terms in a text and put right those that were misheard: a pure function.

@@ -18,7 +18,7 @@ from edge_agent.terms.pinyin import FIRST_SYMBOL, Syllable, every_symbol, readin
 from edge_agent.terms.variants import RHYMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -118,18 +118,31 @@ def _said_as(char: str, symbol: str) -> list[Syllable]:
 
 
 @cache
-def _near_table() -> NDArray[np.bool_]:
-    alike = every_symbol()
+def near_table() -> NDArray[np.bool_]:
+    """Return for every two symbols whether syllables of theirs have something in common (`closeness` above 0)."""
+    alike = list(every_symbol().values())
+    said = [syllable for ones in alike for syllable in ones]
+    which = np.repeat(np.arange(len(alike)), [len(ones) for ones in alike])
+    same_initial, near_initial = _alike([one.initial for one in said], _INITIALS)
+    same_final, near_final = _alike([one.final for one in said], _FINALS)
+    near = (same_initial & near_final) | (same_final & near_initial) | (which == which[:, None])
     table = np.zeros((len(alike) + 1, len(alike) + 1), bool)
-    for row, ones in enumerate(alike.values()):
-        for column, others in enumerate(alike.values()):
-            table[row, column] = any(closeness(one, other) > 0 for one in ones for other in others)
+    rows, columns = np.nonzero(near)
+    table[which[rows], which[columns]] = True
     return table
+
+
+def _alike(parts: Sequence[str], confused: Collection[frozenset[str]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return for every two parts of syllables whether they are equal, and whether they are or are easily confused."""
+    names = sorted(set(parts))
+    near = np.array([[one == other or frozenset((one, other)) in confused for other in names] for one in names])
+    places = np.array([names.index(part) for part in parts])
+    return places == places[:, None], near[places][:, places]
 
 
 def near_symbols(had: NDArray[np.uint32], want: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Tell for pairs of symbols whether any syllables of theirs are near; letters and digits always may be."""
-    table = _near_table()
+    table = near_table()
     first = FIRST_SYMBOL
     rows = np.where(had >= first, had - first, len(table) - 1)
     columns = np.where(want >= first, want - first, len(table) - 1)

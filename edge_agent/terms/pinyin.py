@@ -46,6 +46,7 @@ class Syllable:
         return syllable
 
     @classmethod
+    @cache
     def _split(cls, written: str) -> Syllable | None:
         marks = unicodedata.normalize("NFD", written)
         tone = next((_TONES[mark] for mark in marks if mark in _TONES), 0)
