@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from edge_agent.asr import Engine
+from edge_agent.asr.card import Card
 from edge_agent.asr.files import open_model, open_tokenizer
-from edge_agent.asr.trim import Trimmed, open_trimmed
+from edge_agent.asr.trim import ALL, Trimmed, chinese, open_trimmed
 from edge_agent.errors import ModelError
 from tests.test_asr_engine import MODEL, SPEECH, read
 
@@ -36,8 +37,6 @@ def trimmed() -> Any:
 
 
 def engine_on(model: Any) -> Engine:
-    from edge_agent.asr.card import Card
-
     return Engine(Card.load(MODEL), model, open_tokenizer(MODEL, "zh"), None)
 
 
@@ -85,6 +84,39 @@ def test_a_model_that_may_write_everything_stays_whole(tmp_path: Path) -> None:
     data = (MODEL / "model.bin").read_bytes()
     (tmp_path / "model.bin").write_bytes(data.replace(np.float32(-1e4).tobytes(), bytes(4)))
     assert open_trimmed(tmp_path, vocabulary(), configuration(), **HOW) is None
+
+
+def test_chinese_tokens_write_every_chinese_text_and_spell_the_rest() -> None:
+    wanted, tokenizer = chinese(vocabulary()), open_tokenizer(MODEL, "zh")
+    assert 5_000 < wanted.sum() < 15_000
+    assert wanted[tokenizer.encode("我们的GMP认证，3.5折？“龘”龥……《合同》—— 12 App")].all()
+    assert wanted[[*tokenizer.sot_sequence, tokenizer.no_timestamps, tokenizer.eot, tokenizer.sot_prev]].all()
+    assert not wanted[tokenizer.encode(" Привет")].any()
+    assert not wanted[tokenizer.timestamp_begin :].any()
+
+
+def test_a_stock_model_is_trimmed_where_its_card_says_so(tmp_path: Path) -> None:
+    whole = tmp_path / "free"
+    shutil.copytree(MODEL, whole)
+    data = (MODEL / "model.bin").read_bytes()
+    # A bias of nothing: by this model's weights alone any token may be written, as with a stock model.
+    (whole / "model.bin").write_bytes(data.replace(np.float32(-1e4).tobytes(), np.float32(-20).tobytes()))
+    (whole / "card.toml").write_text('name = "free"\ntokens = "chinese"\nprompt_tokens = 32\n', encoding="utf-8")
+    clip = read(sorted(SPEECH.glob("*.flac"))[0])[: 6 * 16_000]
+    narrow, wide = Engine.open(whole, threads=1), Engine.open(whole, threads=1, tokens=ALL)
+    assert narrow.trimmed
+    assert not wide.trimmed
+    assert narrow.transcribe([clip])[0].text == wide.transcribe([clip])[0].text != ""
+    # A term that can't be told in the tokens it has is passed over; the others of its slot are told.
+    assert narrow._slots(1, [["Привет", "集采目录"]]) == wide._slots(1, [["集采目录"]])
+    # What is only weighed is spelled.
+    assert narrow.weigh(clip, ["Excellent"])[0] < narrow.weigh(clip, [wide.transcribe([clip])[0].text])[0]
+
+
+def test_an_unknown_kind_of_tokens_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "card.toml").write_text('name = "x"\ntokens = "greek"\n', encoding="utf-8")
+    with pytest.raises(ModelError, match="`tokens` must be `all` or `chinese`"):
+        Card.load(tmp_path)
 
 
 def test_what_is_no_model_is_refused_in_one_sentence(tmp_path: Path) -> None:

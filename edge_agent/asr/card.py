@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.asr.trim import ALL, CHINESE
 from edge_agent.errors import ModelError
 
 if TYPE_CHECKING:
@@ -69,8 +70,10 @@ class Card:
 
     `buckets_s` are the lengths of context, in whole seconds and rising, at which it was checked to write what it writes
     at 30 s. `prompt_tokens` is the length of the slot for hotwords, `<|startofprev|>` counted; 0 says that the model
-    must not be prompted. `peak` within 0…1 is the loudest sample that every utterance is brought to; 0 leaves the level
-    as it is. `sha256` maps file names to hexadecimal digests; `measured` holds figures for people to read.
+    must not be prompted. `tokens` is `all`, or `chinese` where it was checked that the model writes the same without
+    the tokens of other scripts and of long Latin words (`trim`). `peak` within 0…1 is the loudest sample that every
+    utterance is brought to; 0 leaves the level as it is. `sha256` maps file names to hexadecimal digests; `measured`
+    holds figures for people to read.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Card:
     trained_on: str = ""
     buckets_s: tuple[int, ...] = (WINDOW_S,)
     prompt_tokens: int = 0
+    tokens: str = ALL
     peak: float = 0.0
     decoding: Decoding = Decoding()
     gates: Gates = Gates()
@@ -115,6 +119,8 @@ class Card:
             raise _wrong(file, "`buckets_s` must rise")
         if card.prompt_tokens > LONGEST_PROMPT:
             raise _wrong(file, f"`prompt_tokens` must lie within 0 to {LONGEST_PROMPT}")
+        if card.tokens not in (ALL, CHINESE):
+            raise _wrong(file, f"`tokens` must be `{ALL}` or `{CHINESE}`")
         if not 0 <= card.peak <= 1:
             raise _wrong(file, "`peak` must lie within 0 to 1")
         return card
@@ -188,7 +194,7 @@ def to_toml(card: Card) -> str:
         ]
         return [f"{name} = {value(given)}" for name, given, default in plain if name in always or given != default]
 
-    lines = rows(card, ("name", "version", "language", "buckets_s", "prompt_tokens"))
+    lines = rows(card, ("name", "version", "language", "buckets_s", "prompt_tokens", "tokens"))
     for name in ("decoding", "gates", "rescoring"):
         if inner := rows(getattr(card, name)):
             lines += ["", f"[{name}]", *inner]

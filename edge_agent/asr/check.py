@@ -54,6 +54,25 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Of `clips` utterances `same` have the text that they have with all tokens; `difference` is the CER of the others.
+
+    `seconds` is what an utterance takes at 30 s, `whole_s` what it takes with all tokens, one thread each.
+    """
+
+    clips: int
+    same: int
+    difference: float | None
+    seconds: float
+    whole_s: float
+
+    @property
+    def safe(self) -> bool:
+        """Whether the model may be loaded without the tokens that no Chinese transcript needs."""
+        return self.clips >= FEWEST and self.difference is not None and self.difference <= MOST_DIFFERENT
+
+
+@dataclass(frozen=True, slots=True)
 class Prompting:
     """Of `terms` that are said, `untold` are written without a prompt and `told` with it.
 
@@ -96,6 +115,14 @@ def contexts(engine: Engine, clips: Sequence[Samples], beat: Callable[[], None] 
         beat()
         same = sum(one == other for one, other in zip(long, short, strict=True))
         yield Context(bucket_s, len(fitting), same, _difference(long, short), seconds, whole_s)
+
+
+def vocabulary(whole: Engine, fewer: Engine, clips: Sequence[Samples]) -> Vocabulary:
+    """Try whether a model writes with fewer tokens what it writes with all of them, at 30 s."""
+    long, whole_s = _texts(whole.with_context(WINDOW_S), clips)
+    short, seconds = _texts(fewer.with_context(WINDOW_S), clips)
+    same = sum(one == other for one, other in zip(long, short, strict=True))
+    return Vocabulary(len(clips), same, _difference(long, short), seconds, whole_s)
 
 
 def prompting(

@@ -22,6 +22,7 @@ from edge_agent.asr.level import levelled
 from edge_agent.asr.prompt import slot
 from edge_agent.asr.rescore import FILE as LANGUAGE
 from edge_agent.asr.rescore import Rescorer
+from edge_agent.asr.trim import Trimmed
 from edge_agent.types import SAMPLE_RATE_HZ, Hypothesis
 
 if TYPE_CHECKING:
@@ -75,11 +76,13 @@ class Engine:
         beam: int | None = None,
         rescore: bool = True,
         workers: int = 1,
+        tokens: str | None = None,
     ) -> Engine:
         """Verify a model's folder and load it.
 
-        Without a `beam`, the card's is taken; without `rescore`, a language model in the folder is passed over. So many
-        `workers` may use the weights at once, each on `threads` and with an engine of its own (`sharing`).
+        Without a `beam` or `tokens`, the card's are taken; without `rescore`, a language model in the folder is passed
+        over. So many `workers` may use the weights at once, each on `threads` and with an engine of its own
+        (`sharing`).
         `compute_type` is one of CTranslate2's (`int8`, `int8_float32`, `float32`, `auto`).
 
         Raises:
@@ -88,7 +91,13 @@ class Engine:
         card = verify(folder)
         tokenizer = open_tokenizer(folder, card.language)
         rescorer = Rescorer.load(folder / LANGUAGE) if rescore and (folder / LANGUAGE).is_file() else None
-        return cls(card, open_model(folder, threads, compute_type, workers), tokenizer, beam, rescorer)
+        model = open_model(folder, threads, compute_type, workers, tokens or card.tokens)
+        return cls(card, model, tokenizer, beam, rescorer)
+
+    @property
+    def trimmed(self) -> bool:
+        """Whether the model was loaded without some of its tokens."""
+        return isinstance(self._model, Trimmed)
 
     @property
     def takes_hotwords(self) -> bool:
@@ -162,7 +171,8 @@ class Engine:
             raise ValueError(f"hotwords for {len(hotwords)} utterances, but there are {count}")
         if not self.card.prompt_tokens:
             return [[]] * count
-        return [slot(self._tokenizer, terms or (), self.card.prompt_tokens) for terms in hotwords]
+        knows = self._model.knows if self.trimmed else lambda _: True
+        return [slot(self._tokenizer, terms or (), self.card.prompt_tokens, knows) for terms in hotwords]
 
     def _frames(self, samples: Samples, bucket_s: int) -> NDArray[np.float32]:
         """Return log-mel frames of shape (mels, bucket), zero after the utterance.

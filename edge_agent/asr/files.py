@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.asr.trim import open_trimmed
+from edge_agent.asr.trim import ALL, open_trimmed
 from edge_agent.errors import ModelError
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ CONFIG = ("suppress_ids", "suppress_ids_begin", "lang_ids")
 """What CTranslate2 writes to the config.json of a Whisper model, and of no other."""
 
 
-def open_model(folder: Path, threads: int, compute_type: str, workers: int = 1) -> Any:
+def open_model(folder: Path, threads: int, compute_type: str, workers: int = 1, tokens: str = ALL) -> Any:
     """Load the weights as a `ctranslate2.models.Whisper` on the CPU, once for all `workers`.
 
-    Tokens that it can't write are left out (`trim`), which shows in its speed alone.
+    Tokens that it can't write, or by its card need not, are left out (`trim`), which shows in its speed alone.
 
     Raises:
         ModelError: config.json or model.bin is damaged or not of a Whisper model, or the arithmetic isn't supported.
@@ -36,7 +36,7 @@ def open_model(folder: Path, threads: int, compute_type: str, workers: int = 1) 
         "intra_threads": threads,
     }
     try:
-        trimmed = open_trimmed(folder, _vocabulary(folder), config, **how)
+        trimmed = open_trimmed(folder, _vocabulary(folder), config, tokens, **how)
         return trimmed or ctranslate2.models.Whisper(str(folder), **how)
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(

@@ -1,9 +1,9 @@
-"""A model without the tokens that it cannot write: the same text for a third of the decoder's work.
+"""A model without the tokens that it need not weigh: the same text for a third of the decoder's work.
 
 Whisper's decoder weighs 51,865 tokens for every one that it writes. In a small model that is most of its work, and most
 of it is in vain: a model that was taught Mandarin alone gives the rest a bias that keeps them from ever being picked
-(`scripts/train_recognizer/export`). Here their rows are left out while the weights are read. Whoever calls the model
-speaks in Whisper's own token ids as before.
+(`scripts/train_recognizer/export`), and a stock model that hears Chinese writes Chinese. Here their rows are left out
+while the weights are read. Whoever calls the model speaks in Whisper's own token ids as before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import mmap
 import re
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,12 @@ BINARY_VERSION = 6
 """Version of CTranslate2's `model.bin` that is understood here; others are loaded whole."""
 NEVER = -1000.0
 """Bias up to which a token is never picked: no score of a decoder makes up for it."""
+ALL, CHINESE = "all", "chinese"
+"""Which tokens a model may write, by its card."""
+_LETTERS = 3
+"""Latin words of so many letters at most are kept whole; longer ones can be spelled with them."""
+_CHINESE = re.compile(r"[\u2014\u2018-\u201d\u2026\u00b7\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]+")
+_MOMENT = re.compile(r"<\|\d+\.\d\d\|>$")
 _COMMAND = re.compile(r"<\|[a-z]+\|>$")
 _EMBEDDINGS, _BIAS = "decoder/embeddings/weight", "decoder/projection/bias"
 _BY_TOKEN = frozenset(
@@ -131,16 +138,21 @@ class Result:
 class Trimmed:
     """A `ctranslate2.models.Whisper` that knows some of its tokens only, called by the ids of all of them.
 
-    `kept` are the ids of its rows, rising. Whatever else it is told in a prompt is `stand_in`, a row of zeros like it.
+    `kept` are the ids of its rows, rising. Whatever else it is told is `stand_in`, a row of zeros like it; without a
+    `stand_in` it is spelled with the tokens of its bytes, for which `vocabulary` is needed.
     """
 
-    def __init__(self, model: Any, kept: NDArray[np.intp], stand_in: int, tokens: int) -> None:
+    def __init__(self, model: Any, kept: NDArray[np.intp], stand_in: int | None, vocabulary: Sequence[str]) -> None:
         self._model = model
         self._kept = kept.tolist()
-        self._places = np.full(tokens, int(np.searchsorted(kept, stand_in)), dtype=np.intp)
-        self._places[kept] = np.arange(len(kept))
-        self._known = frozenset(self._kept)
+        self._places = {token: place for place, token in enumerate(self._kept)}
+        self._stand_in = None if stand_in is None else self._places[stand_in]
+        self._vocabulary = vocabulary
         self.n_mels: int = model.n_mels
+
+    def knows(self, tokens: Iterable[int]) -> bool:
+        """Say whether a prompt may hold these tokens without becoming longer."""
+        return self._stand_in is not None or all(token in self._places for token in tokens)
 
     def encode(self, features: Any) -> Any:
         """Return the encoder's states; as of CTranslate2's model."""
@@ -150,11 +162,11 @@ class Trimmed:
         self, features: Any, prompts: Iterable[Sequence[int]], *, suppress_tokens: Iterable[int] = (), **how: Any
     ) -> list[Result]:
         """Write texts; as of CTranslate2's model, without time stamps."""
-        suppress = [token for token in suppress_tokens if token in self._known]
+        suppress = [self._places[token] for token in suppress_tokens if token in self._places]
         results = self._model.generate(
             features,
             [self._placed(prompt) for prompt in prompts],
-            suppress_tokens=self._placed(suppress) or None,
+            suppress_tokens=suppress or None,
             **how,
         )
         return [
@@ -175,15 +187,59 @@ class Trimmed:
         return found
 
     def _placed(self, tokens: Sequence[int]) -> list[int]:
-        places: list[int] = self._places[list(tokens)].tolist()
-        return places
+        placed: list[int] = []
+        for token in tokens:
+            if (place := self._places.get(token, self._stand_in)) is not None:
+                placed.append(place)
+            else:
+                placed += (self._places[_byte_tokens(self._vocabulary)[byte]] for byte in self._vocabulary[token])
+        return placed
 
 
-def open_trimmed(folder: Path, vocabulary: Sequence[str], config: dict[str, Any], **how: Any) -> Trimmed | None:
-    """Load a model without the tokens that it never writes; nothing if it may write all, or is of an unknown form.
+@cache
+def _bytes_of() -> dict[str, int]:
+    """Return which byte each character of a token stands for (GPT-2's vocabulary, Radford et al. 2019)."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = (byte for byte in range(256) if byte not in shown)
+    return {chr(byte): byte for byte in shown} | {chr(256 + index): byte for index, byte in enumerate(hidden)}
 
-    A token is left out if its bias forbids it and its row is zero, so that the text, its probability and what a prompt
-    does are the same to the last digit. `how` goes to `ctranslate2.models.Whisper`.
+
+def _byte_tokens(vocabulary: Sequence[str]) -> dict[str, int]:
+    """Return the tokens that stand for one byte each; they come first, in whatever order."""
+    return {token: index for index, token in enumerate(vocabulary[:256])}
+
+
+def chinese(vocabulary: Sequence[str]) -> NDArray[np.bool_]:
+    """Return for every token whether a Chinese transcript may need it.
+
+    Those are Chinese characters and punctuation, pieces of characters, digits and short Latin words, with which any
+    other word can be spelled, and Whisper's own tokens but for moments.
+    """
+    wanted = np.zeros(len(vocabulary), bool)
+    for index, token in enumerate(vocabulary):
+        if _COMMAND.match(token):
+            wanted[index] = True
+            continue
+        if _MOMENT.match(token) or not all(character in _bytes_of() for character in token):
+            continue
+        try:
+            text = bytes(_bytes_of()[character] for character in token).decode()
+        except UnicodeDecodeError:  # a piece of a character
+            wanted[index] = True
+            continue
+        text = text.strip()
+        wanted[index] = len(text) <= _LETTERS if text.isascii() else bool(_CHINESE.fullmatch(text))
+    return wanted
+
+
+def open_trimmed(
+    folder: Path, vocabulary: Sequence[str], config: dict[str, Any], tokens: str = ALL, **how: Any
+) -> Trimmed | None:
+    """Load a model without the tokens that it need not weigh; nothing if it needs all, or is of an unknown form.
+
+    A token that its bias forbids and whose row is zero is left out in any case: the text, its probability and what a
+    prompt does are the same to the last digit. With `tokens` being `CHINESE`, so is what no Chinese transcript needs,
+    which a model's card says only where it was checked. `how` goes to `ctranslate2.models.Whisper`.
 
     Raises:
         RuntimeError, ValueError: of CTranslate2.
@@ -194,7 +250,7 @@ def open_trimmed(folder: Path, vocabulary: Sequence[str], config: dict[str, Any]
         data = memoryview(mapped)
         try:
             weights = _Weights.read(data)
-            chosen = _kept(weights, vocabulary) if weights else None
+            chosen = _kept(weights, vocabulary, tokens) if weights else None
             if weights is None or chosen is None:
                 return None
             kept, stand_in = chosen
@@ -212,22 +268,21 @@ def open_trimmed(folder: Path, vocabulary: Sequence[str], config: dict[str, Any]
         "vocabulary.json": json.dumps([vocabulary[token] for token in kept]).encode(),
     }
     model = ctranslate2.models.Whisper(str(folder), files=files, **how)
-    return Trimmed(model, kept, stand_in, len(vocabulary))
+    return Trimmed(model, kept, stand_in, vocabulary)
 
 
-def _kept(weights: _Weights, vocabulary: Sequence[str]) -> tuple[NDArray[np.intp], int] | None:
-    """Return the tokens to keep, and one of the others to stand for all of them."""
+def _kept(weights: _Weights, vocabulary: Sequence[str], tokens: str) -> tuple[NDArray[np.intp], int | None] | None:
+    """Return the tokens to keep, and, where the others are alike, one of them to stand for all."""
     variables = {one.name: one for one in weights.variables}
     bias, rows = variables.get(_BIAS), variables.get(_EMBEDDINGS)
-    if bias is None or rows is None or bias.kind not in (0, 4) or rows.kind not in _TYPES:
+    if rows is None or rows.kind not in _TYPES or len(rows.shape) != 2 or rows.shape[0] != len(vocabulary):
         return None
-    if len(bias.shape) != 1 or len(rows.shape) != 2 or not len(vocabulary) == bias.shape[0] == rows.shape[0]:
-        return None
-    never = (bias.array() <= NEVER) & ~rows.array().any(axis=1)
-    # CTranslate2 looks for Whisper's own tokens by name, so they stay; moments (`<|0.02|>`) need not.
-    never[[index for index, word in enumerate(vocabulary) if _COMMAND.match(word)]] = False
-    left_out = np.flatnonzero(never)
-    if not len(left_out):
-        return None
-    never[left_out[0]] = False
-    return np.flatnonzero(~never), int(left_out[0])
+    if bias is not None and bias.kind in (0, 4) and bias.shape == rows.shape[:1]:
+        never = (bias.array() <= NEVER) & ~rows.array().any(axis=1)
+        # CTranslate2 looks for Whisper's own tokens by name, so they stay; moments (`<|0.02|>`) need not.
+        never[[index for index, word in enumerate(vocabulary) if _COMMAND.match(word)]] = False
+        left_out = np.flatnonzero(never)
+        if len(left_out):
+            never[left_out[0]] = False
+            return np.flatnonzero(~never), int(left_out[0])
+    return (np.flatnonzero(chinese(vocabulary)), None) if tokens == CHINESE else None

@@ -11,7 +11,7 @@ from edge_agent.cli.out import AsJson, ConfigFile, console, emit, settings
 
 if TYPE_CHECKING:
     from edge_agent.asr import Card
-    from edge_agent.asr.check import Context, Prompting
+    from edge_agent.asr.check import Context, Prompting, Vocabulary
     from edge_agent.config import Config
     from edge_agent.types import Samples
 
@@ -154,16 +154,22 @@ def check(
     from edge_agent.asr import verify as compare
     from edge_agent.asr.card import FILE, WINDOW_S, digest, to_toml
     from edge_agent.asr.library import HASHED
+    from edge_agent.asr.trim import ALL, CHINESE
 
     given = settings(config)
     folder = _folder(which)
     old = compare(folder)
-    engine = Engine.open(folder, threads=1, compute_type=given.model.compute_type)
+    arithmetic = given.model.compute_type
+    engine = Engine.open(folder, threads=1, compute_type=arithmetic, tokens=ALL)
     clips = _clips(audio or [], given, limit)
     found: list[Context] = []
     told: Prompting | None = None
+    fewer: Vocabulary | None = None
     if clips:
         found = list(checking.contexts(engine, clips))
+        if not engine.trimmed:
+            narrow = Engine.open(folder, threads=1, compute_type=arithmetic, tokens=CHINESE)
+            fewer = checking.vocabulary(engine, narrow, clips)
         terms = rooms.open_knowledge(given).dictionary
         told = checking.prompting(
             engine,
@@ -178,6 +184,7 @@ def check(
         version=old.version or hashes["model.bin"][:8],
         buckets_s=(*safe, WINDOW_S) if clips else old.buckets_s,
         prompt_tokens=old.prompt_tokens if told is None else checking.SLOT if told.helps else 0,
+        tokens=old.tokens if fewer is None else CHINESE if fewer.safe else ALL,
         sha256=hashes,
         measured={**old.measured, "checked_utterances": len(clips)},
     )
@@ -186,17 +193,26 @@ def check(
         if there:
             (folder / FILE).replace(folder / f"{FILE}.old")
         (folder / FILE).write_text(to_toml(card), encoding="utf-8")
-    _report(card, folder, found, told, written=write or not there, as_json=as_json)
+    _report(card, folder, found, told, fewer, written=write or not there, as_json=as_json)
 
 
 def _report(
-    card: Card, folder: Path, found: list[Context], told: Prompting | None, *, written: bool, as_json: bool
+    card: Card,
+    folder: Path,
+    found: list[Context],
+    told: Prompting | None,
+    fewer: Vocabulary | None,
+    *,
+    written: bool,
+    as_json: bool,
 ) -> None:
     from dataclasses import asdict
 
     if as_json:
         for one in found:
             emit({"type": "context", **asdict(one), "safe": one.safe})
+        if fewer is not None:
+            emit({"type": "vocabulary", **asdict(fewer), "safe": fewer.safe})
         if told is not None:
             emit({"type": "prompting", **asdict(told), "helps": told.helps})
         emit(_row(card, folder) | {"written": written})
@@ -210,6 +226,14 @@ def _report(
             f" {one.seconds:.2f} s an utterance, {one.whole_s:.2f} s at 30 s",
             soft_wrap=True,
         )
+    if fewer is not None:
+        verdict = "safe" if fewer.safe else "not shown to be safe"
+        differs = "no text" if fewer.difference is None else f"{fewer.difference:.1%} of the characters differ"
+        screen.print(
+            f"Chinese tokens alone: {verdict}. {fewer.same} of {fewer.clips} texts are those with all tokens,"
+            f" {differs}; {fewer.seconds:.2f} s an utterance, {fewer.whole_s:.2f} s with all",
+            soft_wrap=True,
+        )
     if told is not None:
         verdict = "helps" if told.helps else "was not shown to help"
         screen.print(
@@ -221,7 +245,10 @@ def _report(
         screen.print("No recordings were given: nothing but the hashes was checked.")
     buckets = "/".join(map(str, card.buckets_s))
     state = f"card.toml in {folder} says so" if written else "the card was left as it is; --write replaces it"
-    screen.print(f"{card.title}: context {buckets} s, prompt slot {card.prompt_tokens} tokens. {state}", soft_wrap=True)
+    screen.print(
+        f"{card.title}: context {buckets} s, {card.tokens} tokens, prompt slot {card.prompt_tokens} tokens. {state}",
+        soft_wrap=True,
+    )
 
 
 def _clips(files: list[Path], config: Config, limit: int) -> list[Samples]:
@@ -271,5 +298,6 @@ def _row(card: Card, folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "buckets_s": list(card.buckets_s),
         "prompt_tokens": card.prompt_tokens,
+        "tokens": card.tokens,
         "hashes": len(card.sha256),
     }
