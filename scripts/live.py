@@ -496,8 +496,8 @@ def geometry(folder: Path, rounds: int, *, tokens: int = 30, calls: int = 8) -> 
 
     clips = [talk()[start : start + 5 * SAMPLE_RATE_HZ] for start in range(0, calls * 80_000, 80_000)]
     plain = Engine.open(folder, threads=1, tokens=CHINESE)
-    # The end of text is suppressed: otherwise chance would say how long a text is. Less context and Chinese tokens alone
-    # are what a card says that was shown to be safe on this model.
+    # The end of text is suppressed: otherwise chance would say how long a text is. Less context, and Chinese tokens
+    # alone, are what a card allows where it was shown to be safe.
     engines = {}
     for bucket_s in CONTEXTS:
         decoding = replace(plain.card.decoding, tokens_per_second=tokens // bucket_s)
