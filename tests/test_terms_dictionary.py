@@ -144,6 +144,17 @@ def test_a_shortened_name_is_named_and_stays() -> None:
     assert found("已经通过了一致性评价", dictionary) == [("一致性评价", "exact", "一致性评价")]
 
 
+def test_a_filler_may_be_part_of_a_word() -> None:
+    dictionary = Dictionary.compile([Pack("a", terms=(Term("授信额度", "product"),))])
+    said = dictionary.recognise("授信额度，受信额度，授信嗯额度")
+    assert said.text == "授信额度，授信额度，授信额度"
+    assert [(hit.via, hit.heard) for hit in said.terms] == [
+        ("exact", "授信额度"),
+        ("phonetic", "受信额度"),
+        ("phonetic", "授信嗯额度"),
+    ]
+
+
 def test_people_hesitate_within_a_term() -> None:
     recognition = DICTIONARY.recognise("那个集采嗯目录编码，集采这个目路编码")
     assert recognition.text == "那个集采嗯目录编码，集采目录编码"

@@ -75,6 +75,42 @@ class Slot:
     letter: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A hotword that was heard: the slot where it begins, its characters' numbers, and how near its sounds come.
+
+    `behind` is how much less likely than the likeliest its syllables are, on average, in natural logarithms.
+    """
+
+    word: str
+    at: int
+    numbers: list[int]
+    behind: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage:
+    """An utterance as the ear heard it: its slots, what the first pass wrote for each (-1: nothing), what that counts."""
+
+    heard: str
+    slots: list[Slot]
+    agreed: list[int]
+    bonus: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text, the slot of each character (-1 for marks) with its frames of 20 ms, and the hotwords that were heard.
+
+    Without `places` nothing was written anew.
+    """
+
+    text: str
+    places: tuple[int, ...] = ()
+    frames: tuple[tuple[int, int] | None, ...] = ()
+    told: tuple[Told, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rescorer:
     """Ear, readings and n-grams of one model; never changed, safe to share between threads.
@@ -143,23 +179,45 @@ class Rescorer:
     def rewrite(
         self, states: Floats, heard: str, confidence: float, weights: Rescoring, hotwords: Sequence[str] = ()
     ) -> str:
-        """Return the text of an utterance, from the encoder's states of shape (frames, width) and the first pass.
+        """Return the text of an utterance; `listen` and `write` in one."""
+        passage = self.listen(states, heard, confidence, weights)
+        return self.write(passage, weights, hotwords).text if passage else heard
 
-        `confidence` in 0…1 is of the first pass. What has anything but hanzi and letters in it stays as it is, for the
-        ear knows no digits; so does what has no syllable that the ear hears. A hotword is written where it was
-        heard, whatever the language model thinks of it.
+    def listen(self, states: Floats, heard: str, confidence: float, weights: Rescoring) -> Passage | None:
+        """Cut an utterance into syllables, from the encoder's states of shape (frames, width) and the first pass.
+
+        `confidence` in 0…1 is of the first pass. None where nothing can be written anew: what has anything but hanzi
+        and letters in it stays as it is, for the ear knows no digits; so does what has no syllable that the ear hears.
         """
         said = [character.upper() for character in heard if character.isalnum()]
         slots = self._slots(self._sounds(states))
         if not slots or not said or not all(HANZI.match(character) or character in LETTERS for character in said):
-            return heard
-        numbers = [self.characters.find(character) for character in said]
-        agreed = self._agreed(slots, numbers)
-        bonuses = [weights.heard * confidence**3] * len(slots)
-        for at, term in self._told(slots, hotwords):
-            agreed[at : at + len(term)] = term
-            bonuses[at : at + len(term)] = [_TOLD] * len(term)
-        return self._search(slots, agreed, bonuses, weights) or heard
+            return None
+        agreed = self._agreed(slots, [self.characters.find(character) for character in said])
+        return Passage(heard, slots, agreed, weights.heard * confidence**3)
+
+    def write(self, passage: Passage, weights: Rescoring, hotwords: Sequence[str] = ()) -> Written:
+        """Return the likeliest text. A hotword is written where it was heard, whatever the language model thinks."""
+        agreed, bonuses = list(passage.agreed), [passage.bonus] * len(passage.slots)
+        told = self._told(passage.slots, hotwords)
+        for one in told:
+            agreed[one.at : one.at + len(one.numbers)] = one.numbers
+            bonuses[one.at : one.at + len(one.numbers)] = [_TOLD] * len(one.numbers)
+        text, places = self._search(passage.slots, agreed, bonuses, weights)
+        if not any(character.isalnum() for character in text):
+            return Written(passage.heard)
+        frames = [(passage.slots[place].start, passage.slots[place].end) if place >= 0 else None for place in places]
+        return Written(text, tuple(places), tuple(frames), tuple(told))
+
+    def likeliest(self, passage: Passage) -> str:
+        """Return a text of the characters that sound most as was heard, whatever words they make."""
+        common = _COMMON * self.grams.one[self.read]
+        return "".join(
+            LETTERS[int(slot.scores.argmax())]
+            if slot.letter
+            else self.characters[int(self.read[int((slot.scores + common).argmax())])]
+            for slot in passage.slots
+        )
 
     def _sounds(self, states: Floats) -> Floats:
         """Return the chance of every unit in every frame, of shape (frames, units)."""
@@ -273,38 +331,43 @@ class Rescorer:
                 agreed[row] = numbers[column]
         return agreed
 
-    def _told(self, slots: list[Slot], hotwords: Sequence[str]) -> list[tuple[int, list[int]]]:
-        """Return where hotwords were heard: the first slot and the characters' numbers; none overlaps another.
+    def _told(self, slots: list[Slot], hotwords: Sequence[str]) -> list[Told]:
+        """Return where hotwords were heard; none overlaps another.
 
         A hotword is heard where its syllables are hardly less likely than the likeliest ones. The nearest come first.
         """
-        found: list[tuple[float, int, list[int]]] = []
-        best = [float(slot.scores.max()) if not slot.letter else 0.0 for slot in slots]
+        found: list[tuple[float, int, Told]] = []
+        best = [float(slot.scores.max()) for slot in slots]
         for word in hotwords:
-            numbers = [self.characters.find(character) for character in word]
+            numbers = [self.characters.find(character) for character in word.upper()]
             spans = [self._readings(number) for number in numbers]
-            if len(word) < 2 or any(span.start == span.stop for span in spans):
+            letters = [LETTERS.find(character) for character in word.upper()]
+            if len(word) < 2 or any(
+                span.start == span.stop and letter < 0 for span, letter in zip(spans, letters, strict=True)
+            ):
                 continue  # of one character, or not spoken as Chinese
             for at in range(len(slots) - len(word) + 1):
-                window = slots[at : at + len(word)]
-                if any(slot.letter for slot in window):
-                    continue
-                behind = [
-                    best[at + offset] - float(slot.scores[span].max())
-                    for offset, (slot, span) in enumerate(zip(window, spans, strict=True))
-                ]
-                if sum(behind) <= _NEAR * len(word) and max(behind) <= _NEAREST:
-                    found.append((sum(behind) / len(word) - len(word), at, numbers))
+                behind = []
+                for slot, span, letter, most in zip(slots[at:], spans, letters, best[at:], strict=False):
+                    if slot.letter != (letter >= 0):
+                        break
+                    score = slot.scores[letter] if letter >= 0 else slot.scores[span].max()
+                    behind.append(most - float(score))
+                if len(behind) == len(word) and sum(behind) <= _NEAR * len(word) and max(behind) <= _NEAREST:
+                    mean = sum(behind) / len(word)
+                    found.append((mean - len(word), at, Told(word, at, numbers, mean)))
         taken: set[int] = set()
         told = []
-        for _, at, numbers in sorted(found):
-            places = set(range(at, at + len(numbers)))
+        for _, at, one in sorted(found, key=lambda entry: entry[:2]):
+            places = set(range(at, at + len(one.numbers)))
             if not places & taken:
                 taken |= places
-                told.append((at, numbers))
+                told.append(one)
         return told
 
-    def _search(self, slots: list[Slot], agreed: list[int], bonuses: list[float], weights: Rescoring) -> str:
+    def _search(
+        self, slots: list[Slot], agreed: list[int], bonuses: list[float], weights: Rescoring
+    ) -> tuple[str, list[int]]:
         beam = _Beam(self.grams, weights)
         letters = np.array(self._letters)
         marks = np.array([self.characters.index(mark) for mark in COMMA + STOPS])
@@ -315,7 +378,7 @@ class Rescorer:
             if slot.letter:
                 scores = slot.scores + np.float32(bonuses[index]) * (letters == agreed[index])
                 best = np.argsort(-scores)[:3]
-                beam.extend(letters[best], scores[best], slot.nothing)
+                beam.extend(letters[best], scores[best], slot.nothing, index)
                 continue
             likely = slot.scores + _COMMON * self.grams.one[self.read]
             kept = np.argpartition(-likely, min(_CANDIDATES, len(likely) - 1))[:_CANDIDATES]
@@ -325,11 +388,11 @@ class Rescorer:
             kept = kept[np.argsort(-slot.scores[kept], kind="stable")]
             candidates, first = np.unique(self.read[kept], return_index=True)
             scores = slot.scores[kept[first]] + np.float32(bonuses[index]) * (candidates == agreed[index])
-            beam.extend(candidates, scores, slot.nothing)
+            beam.extend(candidates, scores, slot.nothing, index)
         beam.extend(marks[1:], np.full(len(STOPS), -weights.length, np.float32), None)
         beam.extend(np.array([END]), np.full(1, -weights.length, np.float32), None)
-        text = "".join(self.characters[number] for number in beam.best()[:-1])
-        return text if any(character.isalnum() for character in text) else ""
+        best = beam.best()[:-1]
+        return "".join(self.characters[number] for number, _ in best), [place for _, place in best]
 
 
 class _Beam:
@@ -340,10 +403,10 @@ class _Beam:
         self._weights = weights
         self._contexts = np.zeros(1, np.uint64)
         self._scores = np.zeros(1, np.float32)
-        self._texts: list[tuple[int, ...]] = [()]
+        self._texts: list[tuple[tuple[int, int], ...]] = [()]
 
-    def extend(self, candidates: Numbers, scores: Floats, nothing: float | None) -> None:
-        """Append one of the candidates with its score, or, if `nothing` has a score, none."""
+    def extend(self, candidates: Numbers, scores: Floats, nothing: float | None, place: int = -1) -> None:
+        """Append one of the candidates with its score, or, if `nothing` has a score, none; `place` is its slot."""
         log, contexts = self._grams.log_probabilities(self._contexts, candidates)
         total = self._scores[:, None] + self._weights.language * log + scores + self._weights.length
         totals, keys = total.ravel(), contexts.ravel()
@@ -358,13 +421,13 @@ class _Beam:
         for index in order.tolist():
             parent, which = divmod(index, len(candidates))
             if index < total.size:
-                texts.append((*self._texts[parent], int(candidates[which])))
+                texts.append((*self._texts[parent], (int(candidates[which]), place)))
             else:
                 texts.append(self._texts[index - total.size])
         self._contexts, self._scores, self._texts = keys[order], totals[order], texts
 
-    def best(self) -> tuple[int, ...]:
-        """Return the numbers of the most likely text."""
+    def best(self) -> tuple[tuple[int, int], ...]:
+        """Return the numbers of the most likely text, each with its slot."""
         return self._texts[int(self._scores.argmax())]
 
 

@@ -58,6 +58,11 @@ class _Found:
         """Tell whether both share a character."""
         return self.start < other.end and other.start < self.end
 
+    def holds(self, other: _Found) -> bool:
+        """Tell whether the other lies within this one, and this one is longer or was heard better."""
+        better = (self.end - self.start, self.score) > (other.end - other.start, other.score)
+        return better and self.start <= other.start and other.end <= self.end
+
 
 _BETWEEN = "\n"
 _TERM_COST = 12.0
@@ -182,7 +187,8 @@ class Dictionary:
             for at, more in zip(hesitant, skipping, strict=True):
                 for one in more:
                     under = [other for other in found[at] if one.touches(other)]
-                    if all(one.start <= other.start and other.end <= one.end for other in under):
+                    # A filler may be part of a word (额度): what was found there without skipping stays.
+                    if all(one.holds(other) for other in under):
                         found[at] = sorted([*(set(found[at]) - set(under)), one], key=lambda hit: hit.start)
         return [_assemble(line, hits) for line, hits in zip(lines, found, strict=True)]
 
