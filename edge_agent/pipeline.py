@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edge_agent import event
-from edge_agent.asr.overlap import without_lead
+from edge_agent import event, evidence
 from edge_agent.asr.workers import Desk, Recognized, Recognizer
 from edge_agent.door import Door
 from edge_agent.errors import OverloadError
@@ -87,11 +86,10 @@ class Conversation:
         if voice != self._voice:
             self._voice = voice
             self._turn += 1
+        hypothesis = evidence.without_lead(self._before.get(utterance.channel, ""), hypothesis, utterance)
         heard = hypothesis.text
-        if utterance.lead_ms:
-            heard = without_lead(self._before.get(utterance.channel, ""), heard)
         self._before[utterance.channel] = heard
-        recognition = dictionary.recognise(heard)
+        recognition = dictionary.recognise(heard, hypothesis.readings)
         transcript = Transcript(
             call_id=self.call.id,
             channel=utterance.channel,
@@ -101,7 +99,7 @@ class Conversation:
             end_ms=utterance.end_ms,
             heard=heard,
             text=recognition.text,
-            terms=recognition.terms,
+            terms=evidence.timed(recognition, hypothesis, utterance),
             confidence=hypothesis.confidence,
             dictionary=dictionary.version,
         )
@@ -140,7 +138,7 @@ class Corridor:
         desks = engine if isinstance(engine, Sequence) else [Desk.of(engine)]
         self._model = desks[0].careful.name
         for desk in desks:
-            desk.heed(lambda text: self.knowledge.dictionary.nearby(text))
+            desk.heed(lambda: self.knowledge.dictionary)
         self._settings = settings
         self._endpoint = within_context(settings.endpoint, desks[0].careful.buckets[-1])
         self._door = Door(

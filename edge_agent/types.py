@@ -100,12 +100,34 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What may have been said in place of `text[start:end]` of a hypothesis, as far as the audio can tell.
+
+    `evidence` is the natural logarithm of how much likelier the audio is if `put` was said; `near` in 0…1 is how
+    likely each of its `syllables` is beside the likeliest one (the geometric mean).
+    """
+
+    start: int
+    end: int
+    put: str
+    evidence: float
+    near: float
+    syllables: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What the recognizer made of an utterance; `confidence` in 0…1 is the mean probability of its tokens."""
+    """What the recognizer made of an utterance; `confidence` in 0…1 is the mean probability of its tokens.
+
+    `readings` are terms that the audio suggests. `times_ms` says of each character of the text from when to when it was
+    heard, in ms since the utterance's samples began; it is empty where that isn't known.
+    """
 
     text: str
     confidence: float
     no_speech: float = 0.0
+    readings: tuple[Reading, ...] = ()
+    times_ms: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +136,7 @@ class TermHit:
 
     `at` is the half-open span of characters in the corrected text; `via` is `exact`, `alias`, `phonetic` or `audio`;
     `heard` is what the recognizer wrote there; `score` in 0…1 is 1 for what was written as the dictionary has it.
+    `span_ms` is from when to when it was said, counted from the beginning of the call; None where there is no audio.
     """
 
     term: str
@@ -123,6 +146,7 @@ class TermHit:
     score: float
     category: str = ""
     pack: str = ""
+    span_ms: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

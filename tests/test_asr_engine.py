@@ -17,6 +17,7 @@ from edge_agent.asr import Decoding, Engine
 from edge_agent.asr.card import Gates
 from edge_agent.asr.prompt import slot
 from edge_agent.asr.reference import reference_texts
+from edge_agent.terms import Dictionary, Pack, Term
 from edge_agent.types import Hypothesis
 
 Samples = NDArray[np.float32]
@@ -297,20 +298,32 @@ def test_what_was_said_is_likelier_than_what_was_not(engine: Engine, speech: dic
     assert engine.weigh(silence(1), []) == []
 
 
-def test_hints_are_asked_for_every_text_and_written_only_where_they_were_heard(
-    speech: dict[str, tuple[Samples, str]],
-) -> None:
+def test_a_name_that_was_never_trained_is_heard_where_the_text_does_not_show_it() -> None:
+    said = read(SPEECH / "name.flac")  # 下个月汉印图文要来我们厂里考察。
+    dictionary = Dictionary.compile([Pack("a", terms=(Term("汉印图文", "company"), Term("椎弓根螺钉", "product")))])
     engine = Engine.open(MODEL, threads=1)
-    batch = [samples for samples, _ in speech.values()]
-    plain = [one.text for one in engine.transcribe(batch)]
-    asked: list[str] = []
-
-    def hints(text: str) -> list[str]:
-        asked.append(text)
-        return ["椎弓根螺钉", "翊澄科技"]
-
+    (plain,) = engine.transcribe([said])
     attentive = engine.sharing()
-    attentive.heed(hints)
-    assert [one.text for one in attentive.transcribe(batch)] == plain
-    assert sorted(asked) == sorted(plain)
-    assert [one.text for one in engine.transcribe(batch)] == plain
+    attentive.heed(lambda: dictionary)
+    (heard,) = attentive.transcribe([said])
+    assert (heard.text, plain.readings) == (plain.text, ())
+    assert dictionary.recognise(heard.text).terms == ()
+    (reading,) = heard.readings
+    assert (reading.put, reading.syllables) == ("汉印图文", 4)
+    assert 0.1 < reading.near <= 1
+    assert reading.evidence > 0
+    recognition = dictionary.recognise(heard.text, heard.readings)
+    assert recognition.text == "下个月汉印图文要来我们厂里考察。"
+    (hit,) = recognition.terms
+    assert (hit.term, hit.via, hit.heard) == ("汉印图文", "audio", heard.text[reading.start : reading.end])
+    assert [one.text for one in engine.transcribe([said])] == [plain.text]
+
+
+def test_what_is_heard_is_heard_at_a_time(speech: dict[str, tuple[Samples, str]]) -> None:
+    engine = Engine.open(MODEL, threads=1)
+    samples, _ = speech["short"]
+    (heard,) = engine.transcribe([samples])
+    assert len(heard.times_ms) == len(heard.text)
+    edges = [edge for span in heard.times_ms for edge in span]
+    assert edges == sorted(edges)
+    assert 0 <= edges[0] < edges[-1] <= len(samples) / 16

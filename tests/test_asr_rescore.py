@@ -15,7 +15,9 @@ from edge_agent.asr import Engine
 from edge_agent.asr.card import Rescoring
 from edge_agent.asr.ngrams import BITS, NGrams
 from edge_agent.asr.rescore import FILE, FORMAT, Rescorer
+from edge_agent.asr.spotting import Spotter, times_ms
 from edge_agent.errors import ModelError
+from edge_agent.terms import Dictionary, Pack, Term
 
 TOP = Path(__file__).parent.parent
 sys.path.insert(0, str(TOP / "scripts"))
@@ -174,3 +176,51 @@ def test_a_folder_may_have_a_language_model(tmp_path: Path) -> None:
     hiss = np.random.default_rng(1).normal(0, 0.1, 16_000).astype(np.float32)
     (hypothesis,) = engine.transcribe([hiss])
     assert hypothesis.text == hypothesis.text.strip()
+
+
+# ---- terms listened for in the ear's syllables
+
+
+def listening(rescorer: Rescorer, said: str, heard: str, *terms: str) -> list[tuple[str, str]]:
+    """Return what is written, and what may have been said there."""
+    dictionary = Dictionary.compile([Pack("a", terms=tuple(map(Term, terms)))])
+    passage = rescorer.listen(spoken(said), heard, 0.5, WEIGHTS)
+    assert passage is not None
+    written = rescorer.write(passage, WEIGHTS)
+    found = Spotter(rescorer, dictionary).listen(passage, written)
+    assert all(0 < one.near <= 1 and one.syllables == len(one.put) for one in found)
+    return [(written.text[one.start : one.end], one.put) for one in found]
+
+
+def test_a_term_is_spotted_by_its_sounds_whatever_was_written(rescorer: Rescorer) -> None:
+    assert listening(rescorer, "这个患者自付三成", "这个换者自负三成", "患者自付", "换者自负") == [
+        ("患者自付", "换者自负")
+    ]
+
+
+def test_a_term_whose_sounds_were_not_heard_is_not_spotted(rescorer: Rescorer) -> None:
+    assert (
+        listening(rescorer, "这个患者自付三成", "这个换者自负三成", "医保报销", "以后不多", "这个患者自付三成负责")
+        == []
+    )
+
+
+def test_one_syllable_may_be_wrong_the_first_too(rescorer: Rescorer) -> None:
+    assert listening(rescorer, "患者自付不多", "患者自付不多", "患者自付一多") == [("患者自付不多", "患者自付一多")]
+    assert listening(rescorer, "患者自付不多", "患者自付不多", "医者自付不多") == [("患者自付不多", "医者自付不多")]
+
+
+def test_what_the_ear_has_no_sound_for_is_not_listened_for(rescorer: Rescorer) -> None:
+    assert listening(rescorer, "患者自付", "患者自付", "犇羴鱻", "患者鱻") == []
+
+
+def test_a_text_has_the_time_of_every_character(rescorer: Rescorer) -> None:
+    passage = rescorer.listen(spoken("患者自付"), "换者自负。", 0.5, WEIGHTS)
+    assert passage is not None
+    written = rescorer.write(passage, WEIGHTS)
+    assert written.text == "患者自付。"
+    times = times_ms(written)
+    assert len(times) == 5
+    assert [start for start, _ in times] == sorted(start for start, _ in times)
+    assert all(start < end for start, end in times[:4])
+    assert times[4][0] == times[4][1] == times[3][1]

@@ -22,6 +22,7 @@ from edge_agent.asr.level import levelled
 from edge_agent.asr.prompt import slot
 from edge_agent.asr.rescore import FILE as LANGUAGE
 from edge_agent.asr.rescore import Rescorer
+from edge_agent.asr.spotting import Spotter, times_ms
 from edge_agent.asr.trim import Trimmed
 from edge_agent.types import SAMPLE_RATE_HZ, Hypothesis
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_agent.types import Samples
+    from edge_agent.asr.spotting import Terms
+    from edge_agent.types import Reading, Samples
 
 HOP = 160
 SHORTEST = SAMPLE_RATE_HZ // 10
@@ -63,7 +65,8 @@ class Engine:
         self._features = FeatureExtractor(feature_size=model.n_mels)
         self._beam = beam or card.decoding.beam_size
         self._prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-        self._hints: Callable[[str], Sequence[str]] | None = None
+        self._terms: Callable[[], Terms] | None = None
+        self._spotter: Spotter | None = None
         self._suppress = list(get_suppressed_tokens(tokenizer, [-1]))
 
     @classmethod
@@ -104,12 +107,12 @@ class Engine:
         """Whether hotwords are of use: to a model that was taught to be told them, or to the second pass."""
         return self.card.prompt_tokens > 0 or self._rescorer is not None
 
-    def heed(self, hints: Callable[[str], Sequence[str]] | None) -> None:
-        """Ask from now on, of every utterance's text, which terms may have been said: the second pass listens for them.
+    def heed(self, terms: Callable[[], Terms] | None) -> None:
+        """Listen from now on for terms in every utterance: `Hypothesis.readings` says what may have been said.
 
-        It writes a term only where the ear heard its syllables. Engines that share the model have hints of their own.
+        `terms` gives the dictionary that is in force. Engines that share the model have terms of their own.
         """
-        self._hints = hints
+        self._terms = terms
 
     def sharing(self, *, beam: int | None = None, rescore: bool = True) -> Engine:
         """Return an engine on the same weights: for another thread, or (with other arguments) for less effort."""
@@ -215,11 +218,19 @@ class Engine:
         """Write anew what was heard; the confidence stays that of the first pass."""
         if not hypothesis.text:
             return hypothesis
-        text = rescorer.rewrite(states, hypothesis.text, hypothesis.confidence, self.card.rescoring, hotwords)
-        if self._hints and (more := [word for word in self._hints(text) if word not in hotwords and word not in text]):
-            told = [*hotwords, *more]
-            text = rescorer.rewrite(states, hypothesis.text, hypothesis.confidence, self.card.rescoring, told)
-        return replace(hypothesis, text=text)
+        passage = rescorer.listen(states, hypothesis.text, hypothesis.confidence, self.card.rescoring)
+        if passage is None:
+            return hypothesis
+        written = rescorer.write(passage, self.card.rescoring, hotwords)
+        if not written.places:
+            return hypothesis
+        readings: tuple[Reading, ...] = ()
+        if self._terms:
+            terms = self._terms()
+            if self._spotter is None or self._spotter.version != terms.version:
+                self._spotter = Spotter(rescorer, terms)
+            readings = self._spotter.listen(passage, written)
+        return replace(hypothesis, text=written.text, readings=readings, times_ms=times_ms(written))
 
     def weigh(self, samples: Samples, texts: Sequence[str]) -> list[float]:
         """Return how likely each text is to be what an utterance says: the mean logarithm of its tokens' probabilities.

@@ -90,7 +90,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Passage:
-    """An utterance as the ear heard it: its slots, what the first pass wrote for each (-1: nothing), what that counts."""
+    """An utterance as the ear heard it: slots, what the first pass wrote for each (-1: nothing), what that counts."""
 
     heard: str
     slots: list[Slot]
@@ -391,8 +391,8 @@ class Rescorer:
             beam.extend(candidates, scores, slot.nothing, index)
         beam.extend(marks[1:], np.full(len(STOPS), -weights.length, np.float32), None)
         beam.extend(np.array([END]), np.full(1, -weights.length, np.float32), None)
-        best = beam.best()[:-1]
-        return "".join(self.characters[number] for number, _ in best), [place for _, place in best]
+        text = beam.best()[:-1]
+        return "".join(self.characters[number] for number, _ in text), [place for _, place in text]
 
 
 class _Beam:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edge_agent.asr.spool import Spool
+    from edge_agent.asr.spotting import Terms
     from edge_agent.types import Hypothesis, Samples
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,10 @@ class Recognizer(Protocol):
 
 @runtime_checkable
 class Attentive(Protocol):
-    """A recognizer that listens for terms which its own first text suggests."""
+    """A recognizer that listens for the dictionary's terms."""
 
-    def heed(self, hints: Callable[[str], Sequence[str]] | None) -> None:
-        """Ask from now on, of every utterance's text, which terms may have been said."""
+    def heed(self, terms: Callable[[], Terms] | None) -> None:
+        """Listen from now on for the terms of the dictionary that is in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,11 @@ class Desk:
         """Return a desk at which there is but one."""
         return cls(recognizer, recognizer, recognizer)
 
-    def heed(self, hints: Callable[[str], Sequence[str]]) -> None:
-        """Let the recognizers with two passes ask which terms may have been said; the others have no time for that."""
+    def heed(self, terms: Callable[[], Terms]) -> None:
+        """Let the recognizers with two passes listen for terms; the others have no time for that."""
         for recognizer in (self.careful, self.narrow):
             if isinstance(recognizer, Attentive):
-                recognizer.heed(hints)
+                recognizer.heed(terms)
 
     def at(self, step: Step) -> Recognizer:
         """Return which recognizer a step calls for."""

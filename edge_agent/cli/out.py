@@ -60,6 +60,7 @@ def settings(path: Path | None) -> Config:
 
 def term_json(hit: TermHit) -> dict[str, Any]:
     """Return a term found in a text as commands print it; `at` counts characters of the corrected text."""
+    spoken = {"start_ms": hit.span_ms[0], "end_ms": hit.span_ms[1]} if hit.span_ms else {}
     return {
         "term": hit.term,
         "at": list(hit.at),
@@ -68,4 +69,5 @@ def term_json(hit: TermHit) -> dict[str, Any]:
         "score": hit.score,
         "category": hit.category,
         "pack": hit.pack,
+        **spoken,
     }

@@ -51,7 +51,10 @@ def transcript(row: Row) -> Transcript:
 
 def hits(terms: str) -> tuple[TermHit, ...]:
     """Read the terms of an utterance back."""
-    return tuple(TermHit(**{**term, "at": tuple(term["at"])}) for term in json.loads(terms))
+    return tuple(
+        TermHit(**{**term, "at": tuple(term["at"]), "span_ms": tuple(term.get("span_ms") or ()) or None})
+        for term in json.loads(terms)
+    )
 
 
 def event_row(event: Event) -> dict[str, str | None]:

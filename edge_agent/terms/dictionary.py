@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edge_agent.automaton import Automaton, Occurrence, Spans
 from edge_agent.errors import DictionaryError
-from edge_agent.terms import boundary, compiled, words
+from edge_agent.terms import audible, boundary, compiled, words
+from edge_agent.terms.audible import Found
 from edge_agent.terms.compiled import Strings
 from edge_agent.terms.entries import Entries
-from edge_agent.terms.forms import Forms
+from edge_agent.terms.forms import LETTERED, Forms
 from edge_agent.terms.likeness import near_table
 from edge_agent.terms.normalise import Normalised, has_filler, normalise
 from edge_agent.terms.pack import Entry, Pack
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.terms.compiled import Parts
+    from edge_agent.types import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +45,6 @@ class Recognition:
     text: str
     heard: str
     terms: tuple[TermHit, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A term in a text as it was heard, at `heard[start:end]`; a misheard one becomes `surface`."""
-
-    start: int
-    end: int
-    entry: Entry
-    surface: str
-    via: str
-    score: float
-
-    def touches(self, other: _Found) -> bool:
-        """Tell whether both share a character."""
-        return self.start < other.end and other.start < self.end
-
-    def holds(self, other: _Found) -> bool:
-        """Tell whether the other lies within this one, and this one is longer or was heard better."""
-        better = (self.end - self.start, self.score) > (other.end - other.start, other.score)
-        return better and self.start <= other.start and other.end <= self.end
 
 
 _BETWEEN = "\n"
@@ -170,16 +153,23 @@ class Dictionary:
         """Make the tables of sounds now that the first doubtful hearing would wait for."""
         near_table()
 
-    def recognise(self, heard: str) -> Recognition:
+    def recognise(self, heard: str, readings: Sequence[Reading] = ()) -> Recognition:
         """Find the terms in a text and put right those that were misheard: a pure function.
 
         A term or an alias that was said stays as it was said; only what sounds like one of three syllables and more,
         but is spelled otherwise, is replaced. What people say while they think (嗯, 那个) may stand within a term.
+        `readings` are what the audio suggests; what is believed of them goes before what the text alone shows.
         """
-        return self.recognise_all((heard,))[0]
+        if not readings:
+            return self.recognise_all((heard,))[0]
+        found = self._found((heard,))[0]
+        return _assemble(heard, audible.chosen(found, self._believed(heard, readings, found)))
 
     def recognise_all(self, lines: Sequence[str]) -> list[Recognition]:
         """Do the same to many texts at once, each by itself; some hundred of them are the fastest."""
+        return [_assemble(line, hits) for line, hits in zip(lines, self._found(lines), strict=True)]
+
+    def _found(self, lines: Sequence[str]) -> list[list[Found]]:
         found = self._in_lines(lines)
         hesitant = [at for at, line in enumerate(lines) if has_filler(line)]
         if hesitant:
@@ -190,7 +180,44 @@ class Dictionary:
                     # A filler may be part of a word (额度): what was found there without skipping stays.
                     if all(one.holds(other) for other in under):
                         found[at] = sorted([*(set(found[at]) - set(under)), one], key=lambda hit: hit.start)
-        return [_assemble(line, hits) for line, hits in zip(lines, found, strict=True)]
+        return found
+
+    def spoken(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+        """Return what may be listened for in the audio: code points, where each spelling begins, how many it has."""
+        # Letters that stand as the characters they sound like are none that the ear would know.
+        lettered = (self._forms.flags & LETTERED) > 0
+        return self._forms.codes, self._forms.offsets, np.where(lettered, 0, self._forms.lengths)
+
+    def written(self, number: int) -> str:
+        """Return how a spelling of `spoken` is to be written."""
+        return self._forms.named(number)[1]
+
+    def _believed(self, heard: str, readings: Sequence[Reading], found: Sequence[Found]) -> list[tuple[float, Found]]:
+        """Return which readings are believed, with their odds; none that a decoy or the admin forbids."""
+        text = normalise(heard)
+        decoys = Spans(self._decoys.find(text.text))
+        believed = []
+        for reading in readings:
+            key = normalise(reading.put).text
+            number = next((which for *span, which in self._exact.find(key) if span == [0, len(key)]), None)
+            if number is None:
+                continue  # of another version of the dictionary
+            entry, surface = self._spellings.named(number)
+            start = bisect_left(text.origin, reading.start)
+            end = bisect_left(text.origin, reading.end)
+            if self._forbidden(entry, decoys.within(start, end)):
+                continue
+            odds = audible.odds(text.text, start, end, reading, self._sounds.prior, entry.term)
+            if odds is not None:
+                said = Found(reading.start, reading.end, entry, surface, "audio", reading.near)
+                if all(audible.compatible(said, odds, hit, heard) for hit in found if hit.via != "phonetic"):
+                    believed.append((odds, said))
+        return believed
+
+    def _forbidden(self, entry: Entry, near: Sequence[tuple[int, int, int]]) -> bool:
+        """Tell whether a decoy stands where a term would be put."""
+        names = (self._decoy_terms[which].split("\n") for _, _, which in near)
+        return any("" in terms or entry.term.term in terms for terms in names)
 
     def occurrences(self, text: str) -> list[Occurrence]:
         """Return every place where a spelling of a term stands in a normalised text, also within others and words."""
@@ -204,20 +231,20 @@ class Dictionary:
         text = normalise(heard).text
         return list(dict.fromkeys(self._forms.named(form)[1] for form in self._sounds.near(text, most)))
 
-    def _in_lines(self, lines: Sequence[str], *, skipping: bool = False) -> list[list[_Found]]:
+    def _in_lines(self, lines: Sequence[str], *, skipping: bool = False) -> list[list[Found]]:
         """Return what is in each line; if `skipping`, only what stands around a filler.
 
         They are searched as one text: no term reaches across what separates them.
         """
         text = normalise(_BETWEEN.join(lines))
-        found: list[list[_Found]] = [[] for _ in lines]
+        found: list[list[Found]] = [[] for _ in lines]
         starts = list(accumulate((len(line) + len(_BETWEEN) for line in lines), initial=0))
         for one in self._find(text.without_fillers() if skipping else text, skipping=skipping):
             line = bisect_right(starts, one.start) - 1
             found[line].append(replace(one, start=one.start - starts[line], end=one.end - starts[line]))
         return found
 
-    def _find(self, text: Normalised, *, skipping: bool = False) -> list[_Found]:
+    def _find(self, text: Normalised, *, skipping: bool = False) -> list[Found]:
         """Return what is in a text, in order; if `skipping`, only what stands around something that was left out."""
         exact = self._find_exact(text)
         decoys = Spans(self._decoys.find(text.text))
@@ -227,26 +254,22 @@ class Dictionary:
             start, end = correction.start, correction.end
             if any(not self._compatible(correction, hit, text) for hit in hits.within(start, end)):
                 return False
-            near = [self._decoy_terms[which].split("\n") for _, _, which in decoys.within(start, end)]
-            if not near:
-                return True
-            term = self._forms.named(correction.form)[0].term.term
-            return not any("" in terms or term in terms for terms in near)
+            return not self._forbidden(self._forms.named(correction.form)[0], decoys.within(start, end))
 
         corrections = self._sounds.find(text, allowed)
         fixed = Spans([(fix.start, fix.end, fix.form) for fix in corrections])
         found = [
-            _Found(*text.span(start, end), *self._spellings.named(which), self._spellings.via(which), 1.0)
+            Found(*text.span(start, end), *self._spellings.named(which), self._spellings.via(which), 1.0)
             for start, end, which in exact
             if not fixed.within(start, end) and (not skipping or text.skips(start, end))
         ]
         found += [self._corrected(text, fix) for fix in corrections if not skipping or text.skips(fix.start, fix.end)]
         return sorted(found, key=lambda one: one.start)
 
-    def _corrected(self, text: Normalised, fix: Correction) -> _Found:
+    def _corrected(self, text: Normalised, fix: Correction) -> Found:
         start, end = text.span(fix.start, fix.end)
         entry, surface = self._forms.named(fix.form)
-        return _Found(start, end, entry, text.original[start:end] if fix.cut else surface, "phonetic", fix.score)
+        return Found(start, end, entry, text.original[start:end] if fix.cut else surface, "phonetic", fix.score)
 
     def _find_exact(self, text: Normalised) -> list[tuple[int, int, int]]:
         """Return what is written as the dictionary has it: leftmost, then longest, and never a part of a word."""
@@ -279,14 +302,14 @@ class Dictionary:
         return end - start == 2 and len(chars) >= 4 and correction.odds >= _FAR_MORE
 
 
-def _assemble(heard: str, found: Iterable[_Found]) -> Recognition:
+def _assemble(heard: str, found: Iterable[Found]) -> Recognition:
     """Write the corrected text, and every hit with its span in it."""
     pieces: list[str] = []
     hits: list[TermHit] = []
     done = length = 0
     for one in found:
         said = heard[one.start : one.end]
-        put = one.surface if one.via == "phonetic" else said
+        put = one.surface if one.via in ("phonetic", "audio") else said
         pieces += (heard[done : one.start], put)
         at = length + one.start - done
         done, length = one.end, at + len(put)

@@ -35,7 +35,7 @@ PERSONS = frozenset(
 """Categories of terms that are not corrected by sound unless the admin says so: names of people sound like words."""
 _EVERYDAY_COST = 12.0
 """A term that is as frequent a word as this (one in 160,000) is everyday talk: it is not corrected either."""
-_INSISTED, _GIVEN, _LETTERED = 1, 2, 4
+_INSISTED, _GIVEN, LETTERED = 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Forms:
                 patterns += ((pattern, len(owners)) for pattern in form.patterns)
                 owners.append(number)
                 insisted = _INSISTED if entry.term.phonetic is Phonetic.ON else 0
-                flags.append(insisted | _GIVEN * any(form.given) | _LETTERED * form.lettered)
+                flags.append(insisted | _GIVEN * any(form.given) | LETTERED * form.lettered)
                 chars.append(form.chars)
                 sounds.append(form.symbols)
         ends = np.cumsum([0, *map(len, chars)], dtype=np.int64)
@@ -141,7 +141,7 @@ class Forms:
 
     def lettered(self, form: int) -> bool:
         """Tell whether letters stand in a form as Chinese characters."""
-        return bool(self.flags[form] & _LETTERED)
+        return bool(self.flags[form] & LETTERED)
 
     def given(self, form: int) -> Sequence[Syllable | None]:
         """Return the syllables that are known beyond the table of characters, None for each that isn't."""
