@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # numpy is heavy, and `--help` must answer at once
     from datetime import datetime
@@ -104,7 +104,8 @@ class Reading:
     """What may have been said in place of `text[start:end]` of a hypothesis, as far as the audio can tell.
 
     `evidence` is the natural logarithm of how much likelier the audio is if `put` was said; `near` in 0…1 is how
-    likely each of its `syllables` is beside the likeliest one (the geometric mean).
+    likely each of its `syllables` is beside the likeliest one (the geometric mean). The `ear` knows sounds alone; where
+    the `decoder` weighed both texts, it has plain language in it already, and `near` is how near the text comes.
     """
 
     start: int
@@ -113,6 +114,7 @@ class Reading:
     evidence: float
     near: float
     syllables: int
+    by: Literal["ear", "decoder"] = "ear"
 
 
 @dataclass(frozen=True, slots=True)

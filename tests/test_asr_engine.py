@@ -14,11 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_agent.asr import Decoding, Engine
+from edge_agent.asr.aligning import weighed
 from edge_agent.asr.card import Gates
 from edge_agent.asr.prompt import slot
 from edge_agent.asr.reference import reference_texts
 from edge_agent.terms import Dictionary, Pack, Term
-from edge_agent.types import Hypothesis
+from edge_agent.types import Hypothesis, Reading
 
 Samples = NDArray[np.float32]
 
@@ -327,3 +328,63 @@ def test_what_is_heard_is_heard_at_a_time(speech: dict[str, tuple[Samples, str]]
     edges = [edge for span in heard.times_ms for edge in span]
     assert edges == sorted(edges)
     assert 0 <= edges[0] < edges[-1] <= len(samples) / 16
+
+
+class Hinting:
+    """Terms that hint at a reading of every text."""
+
+    version = "1"
+
+    def __init__(self, right: str, wrong: str) -> None:
+        self._right, self._wrong = right, wrong
+        self.asked: list[str] = []
+
+    def spoken(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+        nothing = np.zeros(0, np.int64)
+        return np.zeros(0, np.uint32), nothing, nothing
+
+    def written(self, number: int) -> str:
+        raise IndexError(number)
+
+    def doubts(self, heard: str, most: int = 4) -> list[Reading]:
+        self.asked.append(heard)
+        at = heard.find(self._right)
+        size = len(self._right)
+        return [Reading(at, at + size, self._wrong, 0.0, 0.8, size, "decoder")] if at >= 0 else []
+
+    def mentions(self, heard: str) -> bool:
+        return "问题" in heard
+
+
+def test_without_an_ear_the_decoder_weighs_both_readings(
+    engine: Engine, speech: dict[str, tuple[Samples, str]]
+) -> None:
+    samples, text = speech["short"]
+    assert "没问题" in text
+    plain = engine.transcribe([samples])
+    attentive = engine.sharing(rescore=False)
+    hinting = Hinting("没问题", "煤温蹄")
+    attentive.heed(lambda: hinting)
+    (heard,) = attentive.transcribe([samples])
+    assert hinting.asked == [plain[0].text] == [heard.text]
+    assert heard.readings == ()  # what was said is likelier
+    assert len(heard.times_ms) == len(heard.text)
+    edges = [edge for span in heard.times_ms for edge in span]
+    assert edges == sorted(edges)
+    assert edges[-1] <= len(samples) / 16
+    # The same the other way round: of a text that is wrong, the reading that is right.
+    states = np.array(engine._encode(engine._frames(samples, engine.card.bucket_s(len(samples) / 16_000))[None]))
+    wrong = Hypothesis(plain[0].text.replace("没问题", "煤温蹄"), 0.5)
+    found = weighed(engine._model, engine._tokenizer, states, len(samples) // 160, wrong, Hinting("煤温蹄", "没问题"))
+    (reading,) = found.readings
+    assert (reading.put, reading.by) == ("没问题", "decoder")
+    assert reading.evidence > 0
+
+
+def test_the_decoder_is_not_asked_where_nothing_hints_at_a_term(
+    engine: Engine, speech: dict[str, tuple[Samples, str]]
+) -> None:
+    attentive = engine.sharing(rescore=False)
+    attentive.heed(lambda: Hinting("没有的", "煤温蹄"))
+    samples, _ = speech["price"]
+    assert attentive.transcribe([samples]) == engine.transcribe([samples])

@@ -85,6 +85,32 @@ def test_what_the_text_alone_shows_is_said_to_be_phonetic() -> None:
     assert said(heard, reading(heard, "翰川直联", "瀚川智联", evidence=2)) == [("瀚川智联", "phonetic", "翰川直联")]
 
 
+def test_where_the_decoder_weighed_both_the_better_one_wins() -> None:
+    heard = "听说寒酸酯练最近在抢这个单子"
+    better, worse = (Reading(2, 6, "瀚川智联", evidence, 0.4, 4, "decoder") for evidence in (0.5, -0.5))
+    assert said(heard, better) == [("瀚川智联", "audio", "寒酸酯练")]
+    assert said(heard, worse) == []
+
+
+def test_the_text_hints_at_more_than_it_shows() -> None:
+    both = dictionary(Term("重疾险", "product"), Term("一致性评价"))
+    (doubt,) = both.doubts("那份重疾办到期")
+    assert (doubt.put, doubt.by, "那份重疾办到期"[doubt.start : doubt.end]) == ("重疾险", "decoder", "重疾办")
+    assert both.doubts("做一致性平价") == []  # that is sure
+    assert both.mentions("做一致性评价")
+    assert not both.mentions("做一致性平价")
+
+
+def test_a_term_of_two_syllables_is_put_only_where_the_audio_has_it() -> None:
+    heard = "跟寒穿的人"
+    two = dictionary(Term("瀚川"))
+    assert said(heard, of=two) == []
+    assert said(heard, reading(heard, "寒穿", "瀚川", near=0.9), of=two) == [("瀚川", "audio", "寒穿")]
+    assert said(heard, reading(heard, "寒穿", "瀚川", near=0.5), of=two) == []
+    plain = "跟传统的人"
+    assert said(plain, reading(plain, "传统", "瀚川", near=0.9), of=two) == []
+
+
 # ---- when it was said
 
 

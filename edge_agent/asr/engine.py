@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_agent.asr.aligning import align, weighed
 from edge_agent.asr.card import Card, verify
 from edge_agent.asr.files import open_model, open_tokenizer
 from edge_agent.asr.level import levelled
@@ -162,8 +163,8 @@ class Engine:
                     heard = states[row, : math.ceil(len(utterances[index]) // HOP / 2)]
                     told = (hotwords[index] or ()) if hotwords else ()
                     found_here[row] = self._rewritten(self._rescorer, heard, found_here[row], told)
-            for index, hypothesis in zip(indices, found_here, strict=True):
-                found[index] = hypothesis
+            for row, index in enumerate(indices):
+                found[index] = self._weighed(encoded, row, len(utterances[index]) // HOP, found_here[row])
         return found
 
     def _slots(self, count: int, hotwords: Sequence[Sequence[str] | None] | None) -> list[list[int]]:
@@ -232,6 +233,13 @@ class Engine:
             readings = self._spotter.listen(passage, written)
         return replace(hypothesis, text=written.text, readings=readings, times_ms=times_ms(written))
 
+    def _weighed(self, encoded: Any, row: int, frames: int, hypothesis: Hypothesis) -> Hypothesis:
+        """Let the decoder judge what the text hints at, where no ear has heard it: in a model without a second pass."""
+        if self._terms is None or self._rescorer is not None or not hypothesis.text:
+            return hypothesis
+        states = np.array(encoded)[row : row + 1]
+        return weighed(self._model, self._tokenizer, states, frames, hypothesis, self._terms())
+
     def weigh(self, samples: Samples, texts: Sequence[str]) -> list[float]:
         """Return how likely each text is to be what an utterance says: the mean logarithm of its tokens' probabilities.
 
@@ -241,24 +249,13 @@ class Engine:
         Raises:
             ValueError: the utterance is longer than the largest bucket.
         """
-        import ctranslate2
-
-        tokens = [self._tokenizer.encode(text) for text in texts]
-        some = [index for index, one in enumerate(tokens) if one]
-        weighed = [-math.inf] * len(texts)
-        if not some:
-            return weighed
+        if not any(texts):
+            return [-math.inf] * len(texts)
         bucket = self.card.bucket_s(len(samples) / SAMPLE_RATE_HZ)
         states = np.array(self._encode(self._frames(samples, bucket)[None]))
-        repeated = ctranslate2.StorageView.from_array(np.repeat(states, len(some), axis=0))
         frames = min(len(samples) // HOP, bucket * SAMPLE_RATE_HZ // HOP)
-        results = self._model.align(
-            repeated, self._tokenizer.sot_sequence, [tokens[index] for index in some], [frames] * len(some)
-        )
-        for index, result in zip(some, results, strict=True):
-            chances = np.maximum(np.array(result.text_token_probs, np.float64), 1e-9)
-            weighed[index] = float(np.log(chances).mean())
-        return weighed
+        found = align(self._model, self._tokenizer, states, frames, texts)
+        return [one.total / max(1, one.tokens) for one in found]
 
     def _hypothesis(self, result: Any) -> Hypothesis:
         tokens = result.sequences_ids[0]

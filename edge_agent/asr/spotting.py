@@ -17,6 +17,8 @@ from edge_agent.asr.rescore import LETTERS
 from edge_agent.types import Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from edge_agent.asr.rescore import Passage, Rescorer, Written
@@ -48,6 +50,12 @@ class Terms(Protocol):
 
     def written(self, number: int) -> str:
         """Return how a spelling is to be written."""
+
+    def doubts(self, heard: str, most: int = 4) -> Sequence[Reading]:
+        """Return what may have been said though a text hardly shows it, to be weighed by the audio."""
+
+    def mentions(self, heard: str) -> bool:
+        """Tell whether a text has a term in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

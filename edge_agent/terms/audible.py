@@ -2,7 +2,8 @@
 
 A reading comes with how much likelier the audio is if the term was said (`edge_agent.types.Reading`). To that is added
 what plain language thinks of what was written there (`words`), and how often a term is said at all. So a name takes the
-place of nonsense that sounds like it, and not of a phrase that sounds exactly as well.
+place of nonsense that sounds like it, and not of a phrase that sounds exactly as well. A model without an ear has its
+decoder weigh both texts on the audio, and the better one wins.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from edge_agent.terms.pack import Entry, Term
     from edge_agent.types import Reading
 
-_GATES = {2: 7.0, 3: 4.0, 4: 3.0}
+_GATES = {2: 4.0, 3: 4.0, 4: 3.0}
 _GATE_LONG = 2.0
 """Log odds from which a reading is believed, by its syllables. Chosen on the half of the spoken terms that is not held
 out (`scripts/train_recognizer/make_term_speech`)."""
@@ -30,6 +31,8 @@ _FARTHER = 8.0
 """How near the sounds must come. What is farther off must have better odds, by so much for each factor of e."""
 _AGAINST, _MORE = -4.5, 3.0
 """Evidence below which what was written was heard too well for a short term, and how much better its odds must be."""
+_NEAR_TWO = 0.6
+"""How near two syllables must come."""
 _ACROSS = 0.5
 """How near they must come where a comma was put between them."""
 _DOUBT = 1.0
@@ -66,7 +69,11 @@ def odds(text: str, start: int, end: int, reading: Reading, prior: float, term: 
     heard = text[start:end]
     if not heard or heard == reading.put or term.phonetic is Phonetic.OFF:
         return None
-    if reading.near < (_ACROSS if any(mark in heard for mark in _MARKS) else _FARTHEST):
+    if reading.by == "decoder":
+        return reading.evidence if reading.evidence > 0 else None  # the better of two texts
+    if reading.near < (_FARTHEST if reading.syllables > 2 else _NEAR_TWO):
+        return None
+    if any(mark in heard for mark in _MARKS) and (reading.near < _ACROSS or reading.syllables == 2):
         return None
     if term.phonetic is Phonetic.ON:
         return 99.0

@@ -23,7 +23,7 @@ from edge_agent.terms.normalise import Normalised, has_filler, normalise
 from edge_agent.terms.pack import Entry, Pack
 from edge_agent.terms.sound import Correction, Sounds
 from edge_agent.terms.spellings import Spellings
-from edge_agent.types import TermHit
+from edge_agent.types import Reading, TermHit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_agent.terms.compiled import Parts
-    from edge_agent.types import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +223,23 @@ class Dictionary:
         return self._exact.find(text)
 
     def nearby(self, heard: str, most: int = 16) -> list[str]:
-        """Return spellings of terms that may have been said, the likeliest first: what to listen for in the audio.
+        """Return spellings of terms that may have been said though the text hardly shows it, the likeliest first."""
+        return list(dict.fromkeys(one.put for one in self.doubts(heard, most)))
 
-        The text shows less of them than a correction needs; the recognizer, told of them, decides by what it hears.
-        """
-        text = normalise(heard).text
-        return list(dict.fromkeys(self._forms.named(form)[1] for form in self._sounds.near(text, most)))
+    def doubts(self, heard: str, most: int = 4) -> list[Reading]:
+        """Return the same with their places, for the audio to judge; what a text shows well is not among it."""
+        text = normalise(heard)
+        sure = Spans([(fix.start, fix.end, fix.form) for fix in self._sounds.find(text, lambda fix: True)])
+        doubts = []
+        for fix in self._sounds.near(text.text, most):
+            if not sure.within(fix.start, fix.end) and text.whole(fix.start, fix.end):
+                put = self._forms.named(fix.form)[1]
+                doubts.append(Reading(*text.span(fix.start, fix.end), put, 0.0, fix.score, len(put), "decoder"))
+        return doubts
+
+    def mentions(self, heard: str) -> bool:
+        """Tell whether a text has a term in it as the dictionary has it."""
+        return bool(self._exact.find(normalise(heard).text))
 
     def _in_lines(self, lines: Sequence[str], *, skipping: bool = False) -> list[list[Found]]:
         """Return what is in each line; if `skipping`, only what stands around a filler.

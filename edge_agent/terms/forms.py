@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edge_agent.terms.spellings import Spellings
 
 SHORTEST = 3
-"""Syllables (and letters) a term needs: two of them are heard by chance in every other sentence."""
+"""Syllables (and letters) a term needs to be found in a text: two are heard by chance in every other sentence."""
 PERSONS = frozenset(
     ("person", "people", "name", "contact", "人名", "姓名", "人员", "联系人", "员工", "医生", "客户姓名")
 )
@@ -176,6 +176,8 @@ def forms_of(entry: Entry, surface: str) -> Iterator[Form]:
         usual = symbols(chars)
         said = "".join(one.symbol if one else symbol for one, symbol in zip(given, usual, strict=True))
         yield Form(chars, said, given, tuple(dict.fromkeys((said, usual, symbols_alone(chars)))))
+    elif len(chars) == hanzi == 2:
+        yield Form(chars, symbols(chars), (None, None), ())  # only the audio finds it
     for way in named(chars):
         if len(way) < SHORTEST or not all(HANZI.match(char) or char.isdigit() for char in way):
             continue

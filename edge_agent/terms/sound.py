@@ -19,6 +19,7 @@ from edge_agent.automaton import Automaton
 from edge_agent.phonetics import HANZI
 from edge_agent.terms import words
 from edge_agent.terms.compiled import ragged
+from edge_agent.terms.forms import SHORTEST
 from edge_agent.terms.likeness import DROPPED, EVERYDAY, NEAR, OTHER, RIGHT, SLIP, Laid, lay, lay_at, near_symbols
 from edge_agent.terms.pinyin import known_word, symbols
 from edge_agent.terms.seeds import LONGEST, Seeds
@@ -111,13 +112,13 @@ class Sounds:
         for pattern, number in patterns:
             alike.setdefault(pattern, []).append(number)
         seeds = Seeds.build([(pattern, number) for pattern, number in patterns if not forms.lettered(number)])
-        return cls(forms, Automaton.build(list(alike)), *ragged(list(alike.values())), seeds, _prior(len(forms)))
+        return cls(forms, Automaton.build(list(alike)), *ragged(list(alike.values())), seeds, _prior(forms))
 
     @classmethod
     def from_parts(cls, parts: Parts, forms: Forms) -> Sounds:
         """Take the sounds that `parts` gave out."""
         automaton, seeds = Automaton.from_parts(parts, "sound.automaton"), Seeds.from_parts(parts)
-        return cls(forms, automaton, parts["sound.members"], parts["sound.ends"], seeds, _prior(len(forms)))
+        return cls(forms, automaton, parts["sound.members"], parts["sound.ends"], seeds, _prior(forms))
 
     def parts(self) -> dict[str, NDArray[Any]]:
         """Return the parts of a file that hold the sounds."""
@@ -155,15 +156,15 @@ class Sounds:
             ):
                 yield one
 
-    def near(self, text: str, most: int) -> list[int]:
-        """Return the forms that may have been said though the text hardly shows it, the likeliest first."""
+    def near(self, text: str, most: int) -> list[Correction]:
+        """Return what may have been said though the text hardly shows it, each form once, the likeliest first."""
         sounds = symbols(text)
-        found: dict[int, float] = {}
+        found: dict[int, Correction] = {}
         for one in self._candidates(text, sounds, _EASE):
             fix = self._judge(text, sounds, one, _EASE)
-            if fix is not None:
-                found[one.form] = max(fix.odds, found.get(one.form, fix.odds))
-        return sorted(found, key=lambda form: -found[form])[:most]
+            if fix is not None and (one.form not in found or fix.odds > found[one.form].odds):
+                found[one.form] = fix
+        return sorted(found.values(), key=lambda fix: -fix.odds)[:most]
 
     def _candidates(self, text: str, sounds: str, ease: float = 0.0) -> Iterator[_Candidate]:
         for start, end, which in self.automaton.find(sounds):
@@ -297,8 +298,8 @@ class Sounds:
 _GATE_TABLE = np.array([_GATES[kind] for kind in ("sound", "near", "more", "less", "other")])
 
 
-def _prior(forms: int) -> float:
-    return _RATE - math.log(max(forms, _FEWEST))
+def _prior(forms: Forms) -> float:
+    return _RATE - math.log(max(int((forms.lengths >= SHORTEST).sum()), _FEWEST))
 
 
 def _plain(heard: str) -> bool:
