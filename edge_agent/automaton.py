@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -33,6 +33,19 @@ class Spans:
         """Return those that share a character with a span."""
         first = bisect_left(self._starts, start - self._longest)
         return [one for one in self._found[first : bisect_left(self._starts, end)] if one[1] > start]
+
+
+def leftmost_longest(
+    found: Iterable[Occurrence], allowed: Callable[[Occurrence], bool] = lambda _: True
+) -> list[Occurrence]:
+    """Of occurrences that share characters, return the one that begins first, then the longest, in order."""
+    chosen: list[Occurrence] = []
+    done = 0
+    for one in sorted(found, key=lambda each: (each[0], -each[1])):
+        if one[0] >= done and allowed(one):
+            chosen.append(one)
+            done = one[1]
+    return chosen
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -174,6 +174,9 @@ class Dictionary(Section):
         "dictionary-cache",
         "Folder of compiled dictionaries, which may be deleted; relative to the state folder.",
     )
+    segmenter: str = _setting(
+        "", "Folder of the pkuseg model that cuts texts into words; empty: the shipped one; off: a word list alone."
+    )
 
 
 class Nodes(Section):

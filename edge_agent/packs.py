@@ -17,9 +17,9 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SEGMENTER = "zh-segmenter"
 _CACHED = 8  # compiled dictionaries that are kept; the one before must be there for a rollback
 _PATIENCE_S = 900.0
 _FOLDER_FILES = ("pack.toml", "terms.csv", "decoys.csv")
@@ -157,7 +158,7 @@ class Packs:
         """
         origins = self._origins(names, instead or {})
         found = self._cached(origins)
-        return found if found is not None else self._compile(origins, instead or {}, keep=keep)
+        return self._cutting(found if found is not None else self._compile(origins, instead or {}, keep=keep))
 
     def dictionary_apart(self) -> Dictionary:
         """Return the dictionary that the settings name; if it must be compiled, a child process does that.
@@ -167,17 +168,31 @@ class Packs:
         """
         found = self._cached(self._origins(None, {}))
         if found is not None:
-            return found
+            return self._cutting(found)
         from edge_agent.terms import Dictionary, compiled
 
         file, temporary = self._ask_child(None, {})
         try:
-            return Dictionary.from_parts(compiled.read(file))
+            return self._cutting(Dictionary.from_parts(compiled.read(file)))
         except (OSError, compiled.Damaged) as error:
             raise _not_compiled(str(error)) from error
         finally:
             if temporary:
                 file.unlink(missing_ok=True)
+
+    def segmenter(self) -> Path | None:
+        """Return the folder of the model that cuts texts into words, if one is wanted."""
+        name = self.settings.segmenter
+        if name == "off":
+            return None
+        return Path(name).expanduser() if name else paths.shipped() / "models" / SEGMENTER
+
+    def _cutting(self, dictionary: Dictionary) -> Dictionary:
+        """Give a dictionary its segmenter; one that is loaded already serves every dictionary after it."""
+        from edge_agent.terms import segment
+
+        folder = self.segmenter()
+        return dictionary if folder is None else replace(dictionary, segmenter=partial(segment.shared, folder))
 
     def _ask_child(self, names: Sequence[str] | None, instead: Mapping[str, str]) -> tuple[Path, bool]:
         """Have a child process compile, and return the file; `instead` names files that hold the content of packs."""

@@ -29,6 +29,7 @@ CHECKS = [
     "model",
     "endpointing",
     "dictionary",
+    "segmenter",
     "rules",
     "classifier",
     "state folder",

@@ -77,8 +77,10 @@ def test_the_settings_of_the_readme_are_settings(page: str) -> None:
         "docs/json.md",
         "docs/sources.md",
         "docs/hub.md",
+        "docs/dictionary.md",
         "models/README.md",
         "models/zh-starter/README.md",
+        "models/zh-segmenter/README.md",
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:

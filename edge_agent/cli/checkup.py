@@ -140,6 +140,23 @@ def _dictionary(config: Config) -> Outcome:
     return _ok(f"{', '.join(config.dictionary.packs)}; version {dictionary.version}")
 
 
+def _segmenter(config: Config) -> Outcome:
+    from edge_agent.errors import ModelError
+    from edge_agent.packs import Packs
+    from edge_agent.terms.segment import Segmenter
+
+    folder = Packs(config.dictionary).segmenter()
+    if folder is None:
+        return _ok("off: a word list tells words alone")
+    try:
+        found = Segmenter.open(folder)
+    except ModelError as error:
+        return State.WARN, f"{error}; a word list tells words alone", error.remedy
+    if not found.checked:
+        return State.WARN, f"version {found.version}, {folder}, without a card", "a card.toml with hashes tells damage"
+    return _ok(f"version {found.version}, {folder}")
+
+
 def _rules(config: Config) -> Outcome:
     from edge_agent.nodes import Rules
 
@@ -231,6 +248,7 @@ _CHECKS: dict[str, Callable[[Config], Outcome]] = {
     "model": _model,
     "endpointing": _endpointing,
     "dictionary": _dictionary,
+    "segmenter": _segmenter,
     "rules": _rules,
     "classifier": _classifier,
     "state folder": _state_folder,

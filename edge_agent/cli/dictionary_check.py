@@ -125,7 +125,8 @@ def suggest(
     settings = out.settings(config)
     lines = ((f"line {number}", text) for number, text in enumerate(_lines_of(file) if file else (), 1))
     said = lines if file else _said(settings, days)
-    found = mine(said, _packs(config).dictionary(packs or None), least=least)
+    dictionary = _packs(config).dictionary(packs or None)
+    found = mine(said, dictionary, least=least, segment=dictionary.cut if dictionary.segmenter() else None)
     for one in found[:limit]:
         examples = [redact(example) for example in one.examples]
         if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from edge_agent.errors import TranscriptError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_AT_ONCE = 1 << 16
+_AT_ONCE = 1 << 18
 _LONGEST = 1 << 24
 
 
@@ -25,9 +26,12 @@ def batches() -> Iterator[list[str]]:
     number = 0
     rest = b""
     while True:
-        read = os.read(descriptor, _AT_ONCE)
-        whole, found, tail = (rest + read).rpartition(b"\n") if read else (rest, b"", b"")
-        rest = tail
+        read, ended = _read(descriptor)
+        rest += read
+        if ended and not rest.endswith(b"\n"):
+            whole, found, rest = rest, b"", b""
+        else:
+            whole, found, rest = rest.rpartition(b"\n")
         if len(rest) > _LONGEST:
             raise TranscriptError(
                 "a line of more than 16 MB", where=f"standard input:{number + 1}", remedy="put one sentence on a line"
@@ -45,5 +49,18 @@ def batches() -> Iterator[list[str]]:
                 ) from error
         if lines:
             yield lines
-        if not read:
+        if ended:
             return
+
+
+def _read(descriptor: int) -> tuple[bytes, bool]:
+    """Wait for something, and take what has come by then, which a pipe gives out in pieces; True at the end."""
+    pieces: list[bytes] = []
+    left = _AT_ONCE
+    while left > 0 and (not pieces or select.select([descriptor], [], [], 0)[0]):
+        piece = os.read(descriptor, left)
+        if not piece:
+            return b"".join(pieces), True
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces), False

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_agent.automaton import Automaton, Occurrence, Spans
+from edge_agent.automaton import Automaton, Occurrence, Spans, leftmost_longest
 from edge_agent.errors import DictionaryError
 from edge_agent.terms import audible, boundary, compiled, words
 from edge_agent.terms.audible import Found
@@ -26,12 +26,13 @@ from edge_agent.terms.spellings import Spellings
 from edge_agent.types import Reading, TermHit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from edge_agent.terms.compiled import Parts
+    from edge_agent.terms.segment import Segmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ _FAR_MORE = 8.0
 """Log odds from which a correction outweighs two characters that happen to be a term."""
 
 
+def _no_segmenter() -> None:
+    """Stand for a segmenter where there is none."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dictionary:
     """What the packs say, ready to be searched: never changed after it was compiled, safe to read from many threads.
@@ -69,6 +74,8 @@ class Dictionary:
     _decoy_terms: Strings
     """For each decoy, the terms it must not become, a line each; an empty line stands for all."""
     _decoys: Automaton
+    segmenter: Callable[[], Segmenter | None] = _no_segmenter
+    """Gives what cuts texts into words, loaded when it is first needed; without one a word list must do."""
 
     @classmethod
     def load(cls, folder: Path, names: Sequence[str]) -> Dictionary:
@@ -147,10 +154,10 @@ class Dictionary:
             _decoys=Automaton.from_parts(parts, "decoy.automaton"),
         )
 
-    @staticmethod
-    def prepare() -> None:
-        """Make the tables of sounds now that the first doubtful hearing would wait for."""
+    def prepare(self) -> None:
+        """Make the tables of sounds now that the first doubtful hearing would wait for, and load the segmenter."""
         near_table()
+        self.segmenter()
 
     def recognise(self, heard: str, readings: Sequence[Reading] = ()) -> Recognition:
         """Find the terms in a text and put right those that were misheard: a pure function.
@@ -281,15 +288,27 @@ class Dictionary:
         entry, surface = self._forms.named(fix.form)
         return Found(start, end, entry, text.original[start:end] if fix.cut else surface, "phonetic", fix.score)
 
-    def _find_exact(self, text: Normalised) -> list[tuple[int, int, int]]:
+    def _find_exact(self, text: Normalised) -> list[Occurrence]:
         """Return what is written as the dictionary has it: leftmost, then longest, and never a part of a word."""
-        found: list[tuple[int, int, int]] = []
-        done = 0
-        for start, end, which in sorted(self._exact.find(text.text), key=lambda hit: (hit[0], -hit[1])):
-            if start >= done and text.whole(start, end) and not boundary.straddles(text.text, start, end):
-                found.append((start, end, which))
-                done = end
-        return found
+
+        def stands(hit: Occurrence) -> bool:
+            start, end, _ = hit
+            return text.whole(start, end) and not boundary.straddles(text.text, start, end, self.segmenter)
+
+        return leftmost_longest(self._exact.find(text.text), stands)
+
+    def cut(self, text: str) -> list[str]:
+        """Cut a text into words, its terms and aliases whole; without a segmenter it is one piece between them.
+
+        The words together are the text again.
+        """
+        seen = normalise(text)
+        terms = [seen.span(start, end) for start, end, _ in self._find_exact(seen)]
+        segmenter = self.segmenter()
+        if segmenter is not None:
+            return segmenter.cut(text, terms)
+        edges = [0, *(edge for span in terms for edge in span), len(text)]
+        return [text[start:end] for start, end in pairwise(edges) if start < end]
 
     def _compatible(self, correction: Correction, hit: tuple[int, int, int], text: Normalised) -> bool:
         """Tell whether a correction leaves what was found alone: it lies apart, or holds it whole and unchanged.

@@ -65,6 +65,9 @@ class Forms:
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
     weight: NDArray[np.float64]
+    _spelled: str
+    """The same as `codes`, and `_said` as `sounds`, for one form at a time."""
+    _said: str
 
     @classmethod
     def build(cls, spellings: Spellings) -> tuple[Forms, list[tuple[str, int]]]:
@@ -100,7 +103,8 @@ class Forms:
         ends: NDArray[np.int64],
     ) -> Forms:
         weight = spellings.entries.weight[spellings.owner[owners]] if len(owners) else np.zeros(0)
-        return cls(spellings, owners, flags, codes, sounds, ends[:-1], np.diff(ends), weight)
+        spelled, said = codes.tobytes().decode("utf-32-le"), sounds.tobytes().decode("utf-32-le")
+        return cls(spellings, owners, flags, codes, sounds, ends[:-1], np.diff(ends), weight, spelled, said)
 
     @classmethod
     def from_parts(cls, parts: Parts, spellings: Spellings) -> Forms:
@@ -125,15 +129,13 @@ class Forms:
 
     def chars(self, form: int) -> str:
         """Return how a form is matched."""
-        return self._slice(self.codes, form)
+        start = self.offsets[form]
+        return self._spelled[start : start + self.lengths[form]]
 
     def symbols(self, form: int) -> str:
         """Return how a form is said."""
-        return self._slice(self.sounds, form)
-
-    def _slice(self, codes: NDArray[np.uint32], form: int) -> str:
-        start = int(self.offsets[form])
-        return codes[start : start + int(self.lengths[form])].tobytes().decode("utf-32-le")
+        start = self.offsets[form]
+        return self._said[start : start + self.lengths[form]]
 
     def insisted(self, form: int) -> bool:
         """Tell whether the admin wants this term corrected whatever plain language says."""

@@ -106,7 +106,10 @@ def _joined(text: str, at: int) -> bool:
     """Tell whether the characters before and after the gap `at` belong to one word of letters or one number."""
     if not 0 < at < len(text):
         return False
-    before, after = text[at - 1].translate(_NARROW), text[at].translate(_NARROW)
+    before, after = text[at - 1], text[at]
+    if "\u3000" < before < "\uff00" or "\u3000" < after < "\uff00":
+        return False  # nearly always: it is asked of every candidate
+    before, after = before.translate(_NARROW), after.translate(_NARROW)
     if not (before.isascii() and after.isascii()):
         return False
     return (before.isalpha() and after.isalpha()) or (before.isdigit() and after.isdigit())

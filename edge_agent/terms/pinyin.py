@@ -135,8 +135,8 @@ def every_symbol() -> dict[str, tuple[Syllable, ...]]:
     from pypinyin.constants import PINYIN_DICT
 
     alike: dict[str, dict[Syllable, None]] = {symbol: {} for symbol in _table().symbols.values()}
-    for written in PINYIN_DICT.values():
-        syllable = Syllable._split(written.split(",", 1)[0])
+    for written in dict.fromkeys(written.split(",", 1)[0] for written in PINYIN_DICT.values()):
+        syllable = Syllable._split(written)
         if syllable and syllable.canonical in _table().symbols:
             alike[syllable.symbol][replace(syllable, tone=0)] = None
     return {symbol: tuple(ones) for symbol, ones in alike.items()}

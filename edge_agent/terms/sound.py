@@ -253,8 +253,13 @@ class Sounds:
         heard = text[start:end]
         want = self.forms.chars(form)
         lettered = self.forms.lettered(form)
-        if (want in heard and not lettered) or any(not char.isalnum() and char not in want for char in heard):
-            return None  # it is the term, or there is a pause within
+        if want in heard and not lettered:
+            return None  # it is the term
+        if not heard.isalnum() and any(not char.isalnum() and char not in want for char in heard):
+            return None  # there is a pause within
+        insisted = self.forms.insisted(form)
+        if not insisted and _plain(heard):
+            return None
         symbols, given = self.forms.symbols(form), self.forms.given(form)
         if one.out is None:
             laid = lay(heard, sounds[start:end], want, symbols, given)
@@ -264,12 +269,10 @@ class Sounds:
         sure = laid.errors == 0
         if not sure and lettered:
             return None
-        if self.forms.insisted(form):
+        if insisted:
             return Correction(start, end, form, laid.score, 99.0, 0.0, sure) if laid.score >= _THRESHOLD_LONG else None
         threshold = _THRESHOLDS.get(len(want), _THRESHOLD_LONG) - _PER_WEIGHT * weight
         if laid.score < threshold - (_EASE_SCORE if ease else 0.0) and (laid.errors > 1 or sure):
-            return None
-        if _plain(heard):
             return None
         gate = self._gate(laid, len(heard), len(want), sounds[start:end] == symbols)
         gate = min(gate, _HIGHEST) - ease if ease else gate
