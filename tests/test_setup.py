@@ -264,3 +264,15 @@ def test_no_python_at_all_is_said_in_words(tmp_path: Path) -> None:
         "Error: no Python 3.11, 3.12 or 3.13 was found",
         "Try: sudo apt install python3 python3-venv",
     ]
+
+
+def test_an_environment_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+    bare = Checkout(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    (bare.top / ".venv").symlink_to(other)
+    done = bare.set_up()
+    assert done.returncode == 1
+    assert "is a link" in done.stderr.splitlines()[0]
+    assert [path.name for path in other.iterdir()] == ["kept"]
