@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edge_agent.asr.rescore import LETTERS
+from edge_agent.asr.rescore import LETTERS, TONES
 from edge_agent.types import Reading
 
 if TYPE_CHECKING:
@@ -34,6 +34,23 @@ _MEAN = 2.2
 """How much less likely than the likeliest a term's sounds may be on average (natural logarithms)."""
 _EACH = 4.5
 """The same for one of its first two syllables, by which terms are looked up."""
+_NAMES = {
+    "B": "必",
+    "C": "西",
+    "D": "弟",
+    "E": "一",
+    "G": "记",
+    "I": "爱",
+    "J": "杰",
+    "O": "欧",
+    "P": "皮",
+    "Q": "酷",
+    "R": "尔",
+}
+_NAMES |= {"T": "替", "U": "优", "V": "维", "Y": "歪"}
+"""Letters whose names sound like a character: 艾莱 may be heard as I莱."""
+_LETTER = 0.5
+"""What a character loses where a letter was heard."""
 _WORST = 6.0
 """No syllable counts for more: it may have been swallowed."""
 
@@ -89,6 +106,7 @@ class Spotter:
             members, characters = members[order], characters[order]
             self._alike.append(_Alike(members, characters, np.argsort(characters[:, 1], kind="stable")))
         self._read, self._first = np.unique(rescorer.read, return_index=True)
+        self._named = [(LETTERS.index(letter), _sounding_like(rescorer, name)) for letter, name in _NAMES.items()]
         self._letters = np.array([rescorer.characters.index(letter) for letter in LETTERS])
 
     def listen(self, passage: Passage, written: Written) -> tuple[Reading, ...]:
@@ -121,6 +139,8 @@ class Spotter:
         scores = np.full((len(slots), len(self._rescorer.characters)), -np.inf, np.float32)
         for row, slot in zip(scores, slots, strict=True):
             if slot.letter:
+                for letter, characters in self._named:
+                    row[characters] = np.maximum(row[characters], slot.scores[letter] - _LETTER)
                 row[self._letters] = slot.scores
             else:  # of a character with several readings the likeliest counts
                 row[self._read] = np.maximum.reduceat(slot.scores, self._first)
@@ -160,6 +180,13 @@ def _numbered(rescorer: Rescorer, codes: NDArray[np.uint32]) -> Numbers:
             table[ord(character)] = number
     numbers: Numbers = np.where(codes < len(table), table[np.minimum(codes, len(table) - 1)], -1)
     return numbers
+
+
+def _sounding_like(rescorer: Rescorer, character: str) -> Numbers:
+    """Return the numbers of characters that can be read as one is, but for the tone."""
+    own = rescorer.read == rescorer.characters.find(character)
+    sounds = rescorer.read_initial * len(rescorer.hear_finals) + rescorer.read_final // TONES
+    return np.unique(rescorer.read[np.isin(sounds, sounds[own])])
 
 
 def _expanded(behind: Floats, characters: Numbers) -> tuple[Numbers, Numbers]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_agent import rooms
-from edge_agent.asr.overlap import without_lead
 from edge_agent.asr.score import Score, count, score
 from edge_agent.audio.decode import ABSENT
 from edge_agent.cli import script
 from edge_agent.errors import AudioError, TranscriptError
+from edge_agent.evidence import without_lead
 from edge_agent.pipeline import within_context
 from edge_agent.types import SAMPLE_RATE_HZ, Call, Chunk, Gap, Speaker
 from edge_agent.vad import Segmenter
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from edge_agent.asr import Engine
     from edge_agent.config import Config
-    from edge_agent.types import Samples
+    from edge_agent.types import Hypothesis, Samples
 
 _EXAMPLE = '{"audio": "a.wav", "text": "太贵了"}'
 
@@ -44,6 +44,17 @@ class Clip:
     terms: tuple[str, ...]
     hotwords: tuple[str, ...]
     where: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Utterances:
+    """The utterances of a clip, each with what was recognized; `length` is that of the clip, in samples."""
+
+    clip: Clip
+    samples: list[Samples]
+    hypotheses: list[Hypothesis]
+    length: int
+    spent_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,20 @@ def read(folder: Path, limit: int | None = None) -> dict[str, list[Clip]]:
 
 
 def recognize(clips: Iterable[Clip], engine: Engine, config: Config, *, tell: bool) -> Iterator[Heard]:
+    """Recognize clips, in the order given (see `hear`). With `tell`, the hotwords of a clip are offered.
+
+    Raises:
+        AudioError: a recording can't be decoded, or is damaged; names the line of its reference.
+    """
+    for one in hear(clips, engine, config, tell=tell):
+        # A blank keeps the number that ends one utterance from the number that begins the next.
+        text = " ".join(hypothesis.text for hypothesis in one.hypotheses if hypothesis.text)
+        told = tell and engine.takes_hotwords and bool(one.clip.hotwords)
+        found = score(one.clip.text, text, one.clip.terms, one.clip.hotwords)
+        yield Heard(one.clip, text, found, one.length / SAMPLE_RATE_HZ, one.spent_s, told)
+
+
+def hear(clips: Iterable[Clip], engine: Engine, config: Config, *, tell: bool = False) -> Iterator[Utterances]:
     """Recognize clips, in the order given: each as one utterance, or cut into utterances if it is too long for that.
 
     Several channels are mixed to one. With `tell`, the hotwords of a clip are offered for each of its utterances.
@@ -200,7 +225,7 @@ def _joined(chunks: list[Chunk], end: int) -> Samples:
     return samples
 
 
-def _whole(clips: list[tuple[Clip, Samples]], engine: Engine, *, tell: bool) -> Iterator[Heard]:
+def _whole(clips: list[tuple[Clip, Samples]], engine: Engine, *, tell: bool) -> Iterator[Utterances]:
     """Recognize clips in one call, each as one utterance."""
     if not clips:
         return
@@ -209,31 +234,25 @@ def _whole(clips: list[tuple[Clip, Samples]], engine: Engine, *, tell: bool) -> 
     hypotheses = engine.transcribe([samples for _, samples in clips], hotwords)
     share_s = (time.perf_counter() - began) / len(clips)
     for (clip, samples), hypothesis in zip(clips, hypotheses, strict=True):
-        yield _heard(clip, hypothesis.text, len(samples), share_s, engine, tell=tell)
+        yield Utterances(clip, [samples], [hypothesis], len(samples), share_s)
 
 
-def _in_utterances(clip: Clip, call: Call, chunks: list[Chunk], engine: Engine, config: Config, *, tell: bool) -> Heard:
+def _in_utterances(
+    clip: Clip, call: Call, chunks: list[Chunk], engine: Engine, config: Config, *, tell: bool
+) -> Utterances:
     """Recognize a long recording as a call is: cut by the voice activity, several utterances at a time."""
     endpoint = rooms.corridor_settings(config).endpoint
     segmenter = Segmenter(call, within_context(endpoint, engine.buckets[-1]))
     utterances = [utterance for chunk in chunks for utterance in segmenter.feed(chunk)]
     utterances += segmenter.flush()
-    texts: list[str] = []
+    heard: list[Hypothesis] = []
     began = time.perf_counter()
     for start in range(0, len(utterances), config.model.batch):
         batch = utterances[start : start + config.model.batch]
         hotwords = [clip.hotwords] * len(batch) if tell else None
         found = engine.transcribe([utterance.samples for utterance in batch], hotwords)
         for utterance, hypothesis in zip(batch, found, strict=True):
-            again = utterance.lead_ms and texts
-            texts.append(without_lead(texts[-1], hypothesis.text) if again else hypothesis.text)
+            heard.append(without_lead(heard[-1].text if heard else "", hypothesis, utterance))
     spent_s = time.perf_counter() - began
-    # A blank keeps the number that ends one utterance from the number that begins the next.
-    text = " ".join(filter(None, texts))
-    return _heard(clip, text, chunks[-1].start + chunks[-1].samples.shape[1], spent_s, engine, tell=tell)
-
-
-def _heard(clip: Clip, text: str, length: int, spent_s: float, engine: Engine, *, tell: bool) -> Heard:
-    told = tell and engine.takes_hotwords and bool(clip.hotwords)
-    found = score(clip.text, text, clip.terms, clip.hotwords)
-    return Heard(clip, text, found, length / SAMPLE_RATE_HZ, spent_s, told)
+    length = chunks[-1].start + chunks[-1].samples.shape[1]
+    return Utterances(clip, [utterance.samples for utterance in utterances], heard, length, spent_s)

@@ -1,4 +1,4 @@
-"""`edge-agent eval`: how well the rules do on labelled calls; see `evaluate_asr`, `evaluate_terms` too."""
+"""`edge-agent eval`: how well the rules do on labelled calls; the other measures are in `evaluate_…`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_agent.cli import evaluate_asr, evaluate_terms, out
+from edge_agent.cli import evaluate_asr, evaluate_spoken, evaluate_terms, out
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add this group's commands to the front door."""
     group.command("asr")(evaluate_asr.asr)
     group.command("terms")(evaluate_terms.terms)
+    group.command("spoken")(evaluate_spoken.spoken)
     app.add_typer(group, name="eval")
 
 

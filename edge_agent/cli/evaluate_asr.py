@@ -75,7 +75,7 @@ def asr(
     clips.warm_up(engine)
     rows: list[tuple[str, Sum]] = []
     everything: list[Heard] = []
-    with _progress(sum(map(len, sets.values()))) as advance:
+    with progress(sum(map(len, sets.values()))) as advance:
         for name, members in sets.items():
             heard = []
             for one in clips.recognize(members, engine, given, tell=tell):
@@ -99,7 +99,7 @@ def _settings(config: Config, model: str, beam: int) -> Config:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
+def progress(total: int) -> Iterator[Callable[[], None]]:
     """Show a progress bar where a person watches; yields what moves it on by one recording."""
     from rich.progress import Progress
 

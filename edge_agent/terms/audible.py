@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from edge_agent.terms.pack import Entry, Term
     from edge_agent.types import Reading
 
-_GATES = {2: 4.0, 3: 4.0, 4: 3.0}
-_GATE_LONG = 2.0
+_GATES = {2: 4.0, 3: 2.0, 4: 2.0}
+_GATE_LONG = 1.0
 """Log odds from which a reading is believed, by its syllables. Chosen on the half of the spoken terms that is not held
 out (`scripts/train_recognizer/make_term_speech`)."""
 _NEAR = 0.3

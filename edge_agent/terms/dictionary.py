@@ -159,16 +159,17 @@ class Dictionary:
         near_table()
         self.segmenter()
 
-    def recognise(self, heard: str, readings: Sequence[Reading] = ()) -> Recognition:
+    def recognise(self, heard: str, readings: Sequence[Reading] = (), *, correct: bool = True) -> Recognition:
         """Find the terms in a text and put right those that were misheard: a pure function.
 
         A term or an alias that was said stays as it was said; only what sounds like one of three syllables and more,
         but is spelled otherwise, is replaced. What people say while they think (嗯, 那个) may stand within a term.
-        `readings` are what the audio suggests; what is believed of them goes before what the text alone shows.
+        `readings` are what the audio suggests; what is believed of them goes before what the text alone shows. Without
+        `correct`, for measuring, the text alone shows no more than what is written as the dictionary has it.
         """
-        if not readings:
-            return self.recognise_all((heard,))[0]
         found = self._found((heard,))[0]
+        if not correct:
+            found = [one for one in found if one.via != "phonetic"]
         return _assemble(heard, audible.chosen(found, self._believed(heard, readings, found)))
 
     def recognise_all(self, lines: Sequence[str]) -> list[Recognition]:
