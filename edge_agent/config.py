@@ -241,6 +241,12 @@ class Source(Section):
     )
     realtime: bool = _setting(False, "`file`: play at the speed of speech instead of as fast as possible.")
     customer_id: str = _setting("", "The customer's number in the CRM, if it is known.", max_length=128)
+    about: tuple[str, ...] = _setting(
+        (),
+        "What its calls are about: packs and categories of terms, which come first among the hotwords of a model that"
+        " takes prompts.",
+        max_length=32,
+    )
     pattern: str = _setting(
         "",
         "`watch`: what the names of files tell, such as `{started_at:%Y%m%d-%H%M%S}_{customer_id}_{}`; fields are"

@@ -10,21 +10,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edge_agent import event, evidence
-from edge_agent.asr.workers import Desk, Recognized, Recognizer
+from edge_agent.asr.workers import Desk, Prompted, Recognized, Recognizer
 from edge_agent.door import Door
 from edge_agent.errors import OverloadError
 from edge_agent.hearing import Closed, Item, Listener, Missed, Opened, Paused, Reception, Resumed, Spoken
 from edge_agent.judging import Judging
 from edge_agent.judging import Knowledge as Knowledge
 from edge_agent.pausing import Pauses
+from edge_agent.terms import Hotwords
 from edge_agent.types import Call, Finding, Hypothesis, PastCall, Speaker, Transcript, Utterance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from edge_agent.asr.spool import Spool
     from edge_agent.audio import Intake, Source
@@ -39,7 +40,8 @@ log = logging.getLogger(__name__)
 class Settings:
     """How the corridor works: endpointing, the width of door 1, and how utterances share a batch.
 
-    Measures are taken when an utterance has waited `behind_ms` for the model (`edge_agent.asr.relief`).
+    Measures are taken when an utterance has waited `behind_ms` for the model (`edge_agent.asr.relief`). `about` names,
+    for a source, the packs and categories of terms that its calls are about.
     """
 
     site: str
@@ -49,6 +51,7 @@ class Settings:
     gather_ms: int = 40
     behind_ms: int = 200
     gain: bool = True
+    about: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,13 @@ class Outcome:
 class Conversation:
     """What the pure rooms remember of one call; it lives as long as the call."""
 
-    def __init__(self, call: Call, knowledge: Knowledge, past: Sequence[PastCall] = ()) -> None:
+    def __init__(
+        self, call: Call, knowledge: Knowledge, past: Sequence[PastCall] = (), hotwords: Hotwords | None = None
+    ) -> None:
         self.call = call
+        self.told: tuple[str, ...] = hotwords.now(knowledge.dictionary) if hotwords else ()
+        """The terms that are likely in what is said next; nothing for a recognizer that can't be told."""
+        self._hotwords = hotwords
         self.knowledge = knowledge
         self.utterances = 0
         self.judging = Judging(call, knowledge, past)
@@ -104,6 +112,8 @@ class Conversation:
             dictionary=dictionary.version,
         )
         self.utterances += 1
+        if self._hotwords:
+            self.told = self._hotwords.hear(heard, transcript.terms, dictionary)
         return transcript, tuple(self.judging.hear(transcript))
 
     def end(self, end_ms: int) -> tuple[Finding, ...]:
@@ -148,7 +158,9 @@ class Corridor:
             gather_s=settings.gather_ms / 1000,
             behind_s=settings.behind_ms / 1000,
             spool=spool,
+            hints=self._hints,
         )
+        self._prompted = isinstance(desks[0].careful, Prompted) and desks[0].careful.takes_prompts
         self._spool = spool
         self._listeners: list[Listener] = []
         self._receptions: list[Reception] = []
@@ -178,6 +190,11 @@ class Corridor:
         with self._lock:
             reception.start()
             self._receptions.append(reception)
+
+    def _hints(self, spoken: Spoken) -> Sequence[str]:
+        """Return the hotwords of an utterance, as they are when it goes before the recognizer."""
+        conversation = self._conversations.get(spoken.call.id)
+        return conversation.told if conversation else ()
 
     def _refuse(self, source: Source) -> None:
         error = OverloadError(
@@ -259,7 +276,8 @@ class Corridor:
         conversation = self._conversations.get(call.id)
         if conversation is None:
             past = self.past_calls(call.customer_id) if call.customer_id else ()
-            conversation = self._conversations[call.id] = Conversation(call, knowledge, past)
+            hotwords = Hotwords(self._settings.about.get(call.source, ())) if self._prompted else None
+            conversation = self._conversations[call.id] = Conversation(call, knowledge, past, hotwords)
         model = recognized.model if recognized else self._model
         versions = replace(conversation.knowledge.versions(model), dictionary=knowledge.dictionary.version)
         match item:

@@ -238,6 +238,7 @@ def corridor_settings(config: Config) -> Settings:
         batch=config.model.batch,
         gather_ms=config.model.gather_ms,
         behind_ms=config.hear.behind_ms,
+        about={source.name: source.about for source in config.sources if source.about},
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,8 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_agent.asr import Decoding, Engine
-from edge_agent.asr.aligning import weighed
+from edge_agent.asr.aligning import align, weighed
 from edge_agent.asr.card import Gates
+from edge_agent.asr.echo import echoed
 from edge_agent.asr.prompt import slot
 from edge_agent.asr.reference import reference_texts
 from edge_agent.terms import Dictionary, Pack, Term
@@ -388,3 +390,52 @@ def test_the_decoder_is_not_asked_where_nothing_hints_at_a_term(
     attentive.heed(lambda: Hinting("没有的", "煤温蹄"))
     samples, _ = speech["price"]
     assert attentive.transcribe([samples]) == engine.transcribe([samples])
+
+
+# ---- echoes of a prompt
+
+
+class Parrot:
+    """The model, but what it is told of it says, whatever it hears."""
+
+    def __init__(self, engine: Engine, words: str) -> None:
+        self._model = engine._model
+        self._said = engine._tokenizer.encode(words)
+        self._start = len(engine._prompt)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def generate(self, states: Any, prompts: list[list[int]], **how: Any) -> list[Any]:
+        results = self._model.generate(states, prompts, **how)
+        if len(prompts[0]) == self._start:
+            return list(results)
+        return [SimpleNamespace(sequences_ids=[self._said], scores=[-0.1], no_speech_prob=0.0) for _ in results]
+
+
+def test_a_text_with_a_term_that_was_only_told_is_recognized_anew(
+    prompted: Engine, speech: dict[str, tuple[Samples, str]]
+) -> None:
+    samples, _ = speech["price"]
+    plain = prompted.transcribe([samples])
+    parrot = Engine(prompted.card, Parrot(prompted, "带量采购在这里"), prompted._tokenizer, None)
+    assert parrot.transcribe([samples], [TERMS]) == plain
+    # What was not told is no echo: the text stays as the model has it.
+    assert parrot.transcribe([samples], [["集采目录"]])[0].text == "带量采购在这里"
+
+
+def test_a_told_term_stays_where_it_was_said(engine: Engine, speech: dict[str, tuple[Samples, str]]) -> None:
+    samples, text = speech["short"]
+    states = np.array(engine._encode(engine._frames(samples, engine.card.bucket_s(len(samples) / 16_000))[None]))
+
+    def echoes(text: str, *told: str, of: Samples = samples) -> list[str]:
+        (alone,) = align(engine._model, engine._tokenizer, states, len(samples) // 160, [text])
+        assert len(alone.chances) == len(alone.times_ms) == len(text)
+        return echoed(text, told, alone, of)
+
+    assert "没问题" in text
+    assert echoes(text, "没问题", "采购") == []
+    assert echoes(text.replace("没问题", "带量采购"), "没问题", "带量采购") == ["带量采购"]
+    assert echoes(text, "没问题", of=np.where(np.arange(len(samples)) < 8_000, samples, 0)) == [
+        "没问题"
+    ]  # no voice there

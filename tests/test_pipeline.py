@@ -19,6 +19,7 @@ from edge_agent.config import Config
 from edge_agent.errors import AudioError
 from edge_agent.hearing import Closed, Missed, Opened, Spoken
 from edge_agent.pipeline import Conversation, Corridor, Knowledge, Outcome
+from edge_agent.terms import Hotwords
 from edge_agent.types import SAMPLES_PER_MS, Call, Chunk, Gap, Hypothesis, Speaker, Utterance
 from tests.conftest import TOP
 
@@ -293,3 +294,31 @@ def test_a_smaller_model_stands_beside_if_it_is_configured() -> None:
     assert first.smaller is not second.smaller
     assert first.careful is not second.careful, "no two threads share an engine"
     assert rooms.open_desks(CONFIG)[0].smaller is None
+
+
+class Prompted(Scripted):
+    """A recognizer that may be told hotwords, and notes which it was told."""
+
+    takes_prompts = True
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__(lines)
+        self.told: list[tuple[str, ...]] = []
+
+    def transcribe(
+        self, utterances: Sequence[Samples], hotwords: Sequence[Sequence[str] | None] | None = None
+    ) -> list[Hypothesis]:
+        self.told += [tuple(terms or ()) for terms in hotwords or [None] * len(utterances)]
+        return super().transcribe(utterances, hotwords)
+
+
+def test_hotwords_follow_the_call(knowledge: Knowledge) -> None:
+    engine = Prompted(["我们说集采目录编码"] * 50)
+    settings = replace(rooms.corridor_settings(CONFIG), batch=1, queue_utterances=1, about={"memory": ("education",)})
+    corridor = Corridor(engine, knowledge, settings)
+    corridor.attach(Played(chunks(DEMO)))
+    outcomes(corridor)
+    assert engine.told[-1][0] == "集采目录编码"  # it was said before
+    first = Conversation(Played([]).call, knowledge, (), Hotwords(("education",))).told
+    assert first[0] in {entry.term.term for entry in knowledge.dictionary.entries if entry.pack == "education"}
+    assert Conversation(Played([]).call, knowledge).told == ()  # a recognizer that can't be told is told nothing

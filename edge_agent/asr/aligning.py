@@ -31,12 +31,14 @@ _LEAST = 1e-9
 class Aligned:
     """A text on an utterance: the logarithms of its tokens' probabilities added up, their number, and its times.
 
-    `times_ms` are of each character, in ms since the utterance began.
+    `times_ms` are of each character, in ms since the utterance began; `chances` are the logarithms of the probabilities
+    of their tokens. Both are empty where tokens give another text back.
     """
 
     total: float
     tokens: int
     times_ms: tuple[tuple[int, int], ...]
+    chances: tuple[float, ...] = ()
 
 
 def align(model: Any, tokenizer: Any, states: NDArray[np.float32], frames: int, texts: Sequence[str]) -> list[Aligned]:
@@ -55,8 +57,14 @@ def align(model: Any, tokenizer: Any, states: NDArray[np.float32], frames: int, 
     results = model.align(repeated, tokenizer.sot_sequence, [tokens[index] for index in some], [frames] * len(some))
     for index, result in zip(some, results, strict=True):
         chances = np.maximum(np.array(result.text_token_probs, np.float64), _LEAST)
-        times = _times_ms(tokenizer, tokens[index], texts[index], result.alignments)
-        found[index] = Aligned(float(np.log(chances).sum()), len(tokens[index]), times)
+        logs = np.log(chances)
+        pieces = _pieces(tokenizer, tokens[index], texts[index])
+        found[index] = Aligned(
+            float(logs.sum()),
+            len(tokens[index]),
+            _times_ms(pieces, result.alignments),
+            tuple(float(logs[begin:end].mean()) for begin, end, count in pieces for _ in range(count)),
+        )
     return found
 
 
@@ -81,29 +89,32 @@ def weighed(
     return replace(hypothesis, readings=readings, times_ms=own.times_ms)
 
 
-def _times_ms(
-    tokenizer: Any, tokens: Sequence[int], text: str, path: Sequence[tuple[int, int]]
-) -> tuple[tuple[int, int], ...]:
-    """Return the times of a text's characters; nothing if its tokens give another text back.
+def _pieces(tokenizer: Any, tokens: Sequence[int], text: str) -> list[tuple[int, int, int]]:
+    """Return the tokens that make whole characters together: first, one after the last, and how many characters."""
+    pieces: list[tuple[int, int, int]] = []
+    done = begun = 0
+    written = ""
+    for index in range(len(tokens)):
+        written = tokenizer.decode(tokens[: index + 1])
+        if written.endswith("\ufffd") and index + 1 < len(tokens):
+            continue
+        pieces.append((begun, index + 1, len(written) - done))
+        done, begun = len(written), index + 1
+    return pieces if written == text else []
 
-    A token of several characters is shared by them evenly, a character of several tokens has the time of all.
-    """
+
+def _times_ms(pieces: Sequence[tuple[int, int, int]], path: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return the times of a text's characters; those of one token share its time evenly."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for token, frame in path:
         first.setdefault(token, frame)
         last[token] = frame
     times: list[tuple[int, int]] = []
-    begun = 0
-    for index in range(len(tokens)):
-        written = tokenizer.decode(tokens[: index + 1])
-        if written.endswith("\ufffd") and index + 1 < len(tokens):
-            continue
-        count = len(written) - len(times)
+    for begin, end, count in pieces:
         before = times[-1][1] if times else 0
-        start = max(before, first.get(begun, 0) * _FRAME_MS)
-        end = max(start, (last.get(index, first.get(index, 0)) + 1) * _FRAME_MS)
-        edges = [start + (end - start) * at // max(1, count) for at in range(count + 1)]
+        start = max(before, first.get(begin, 0) * _FRAME_MS)
+        stop = max(start, (last.get(end - 1, first.get(begin, 0)) + 1) * _FRAME_MS)
+        edges = [start + (stop - start) * at // max(1, count) for at in range(count + 1)]
         times += pairwise(edges)
-        begun = index + 1
-    return tuple(times) if tokenizer.decode(list(tokens)) == text else ()
+    return tuple(times)

@@ -18,6 +18,7 @@ import numpy as np
 
 from edge_agent.asr.aligning import align, weighed
 from edge_agent.asr.card import Card, verify
+from edge_agent.asr.echo import echoed
 from edge_agent.asr.files import open_model, open_tokenizer
 from edge_agent.asr.level import levelled
 from edge_agent.asr.prompt import slot
@@ -108,6 +109,11 @@ class Engine:
         """Whether hotwords are of use: to a model that was taught to be told them, or to the second pass."""
         return self.card.prompt_tokens > 0 or self._rescorer is not None
 
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether the model was taught to be told hotwords before an utterance."""
+        return self.card.prompt_tokens > 0
+
     def heed(self, terms: Callable[[], Terms] | None) -> None:
         """Listen from now on for terms in every utterance: `Hypothesis.readings` says what may have been said.
 
@@ -156,6 +162,11 @@ class Engine:
             prompts = [[*slots[index], *self._prompt] for index in indices]
             encoded = self._encode(frames)
             found_here = self._decode(encoded, prompts, bucket)
+            for row, index in enumerate(indices):
+                told = (hotwords[index] or ()) if hotwords and slots[index] else ()
+                if told and self._echoes(encoded, row, utterances[index], found_here[row], told):
+                    alone = self._storage(np.array(encoded)[row : row + 1])
+                    (found_here[row],) = self._decode(alone, [self._prompt], bucket)
             if self._rescorer:
                 states = np.array(encoded)
                 for row, index in enumerate(indices):
@@ -194,6 +205,23 @@ class Engine:
         import ctranslate2
 
         return self._model.encode(ctranslate2.StorageView.from_array(frames))
+
+    @staticmethod
+    def _storage(states: NDArray[np.float32]) -> Any:
+        import ctranslate2
+
+        return ctranslate2.StorageView.from_array(np.ascontiguousarray(states))
+
+    def _echoes(
+        self, encoded: Any, row: int, samples: Samples, hypothesis: Hypothesis, told: Sequence[str]
+    ) -> list[str]:
+        """Return the hotwords that were written only because they were told."""
+        written = [term for term in told if term in hypothesis.text]
+        if not written:
+            return []
+        states = np.array(encoded)[row : row + 1]
+        (alone,) = align(self._model, self._tokenizer, states, len(samples) // HOP, [hypothesis.text])
+        return echoed(hypothesis.text, written, alone, samples)
 
     def _decode(self, encoded: Any, prompts: list[list[int]], bucket_s: int) -> list[Hypothesis]:
         """Run the decoder over a batch, with prompts of equal length."""

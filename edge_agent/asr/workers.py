@@ -55,6 +55,15 @@ class Attentive(Protocol):
         """Listen from now on for the terms of the dictionary that is in force."""
 
 
+@runtime_checkable
+class Prompted(Protocol):
+    """A recognizer that may be told hotwords before it hears an utterance."""
+
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether its model was taught so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """The recognizers of one thread: the most careful one, and what stands in for it where recognition is behind.
