@@ -53,6 +53,31 @@ def test_a_program_reads_one_object_a_line(config: Path) -> None:
     ]
 
 
+def test_many_lines_come_back_in_order_and_an_error_comes_after_them(config: Path) -> None:
+    """So many are shared among processes: several batches of 128 KB."""
+    said = [f"第{number}行，好的，就按您说的办" for number in range(12_000)]
+    done = edge("test", "-c", config, "--json", stdin="\n".join(said).encode() + "\n坏".encode("gb18030"))
+    assert [json.loads(line)["heard"] for line in done.stdout.decode().splitlines()] == said
+    assert done.returncode not in (0, 1)
+    assert done.stderr.decode().startswith("Error: standard input:12001: not UTF-8 text\n")
+
+
+def test_nothing_is_held_back_while_no_more_lines_come(config: Path) -> None:
+    """A program may send as much as it likes and wait for the answers before it sends more."""
+    command = [sys.executable, "-m", "edge_agent", "dict", "test", "-c", str(config), "--json"]
+    text = "好的，我们看一下再说\n".encode() * 1500
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        for _ in range(4):
+            process.stdin.write(text)
+            process.stdin.flush()
+            assert all(process.stdout.readline() for _ in range(1500))
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
 def test_a_person_sees_the_text_and_why(config: Path) -> None:
     shown = edge("test", "-c", config, "虫族蛋白和虫组蛋白").stdout.decode()
     assert "虫族蛋白和重组蛋白" in shown

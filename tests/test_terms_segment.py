@@ -103,6 +103,13 @@ def test_two_characters_that_straddle_two_words_are_no_term() -> None:
     assert by_list == 54
 
 
+def test_what_stands_in_another_line_tells_nothing() -> None:
+    with (TOP / "tests/data/straddling.tsv").open(encoding="utf-8", newline="") as file:
+        texts = [row["text"].replace("[", "").replace("]", "") for row in csv.DictReader(file, delimiter="\t")]
+    terms = dictionary("理赔", "期交", "车贷", "店长", "货期", "房抵", "体测", "转学", "首单")
+    assert terms.recognise_all(texts) == [terms.recognise(text) for text in texts]
+
+
 def test_a_hit_across_two_words_is_refused_by_the_dictionary() -> None:
     terms = dictionary("期交", "车贷")
     assert [hit.term for hit in terms.recognise("逾期交房，期交保费，提车贷款要三天，车贷利率").terms] == [

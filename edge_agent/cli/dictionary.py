@@ -103,16 +103,20 @@ def try_text(
     dictionary = _packs(config).dictionary(packs or None)
     from edge_agent.cli import lines
 
-    for batch in [text] if text else lines.batches():
-        found = dictionary.recognise_all(batch)
-        if as_json:
-            out.emit_all(
-                {"text": one.text, "heard": one.heard, "terms": [out.term_json(hit) for hit in one.terms]}
-                for one in found
-            )
-        else:
-            for one in found:
-                _show(one)
+    def in_json(batch: list[str]) -> str:
+        return out.as_lines(
+            {"text": one.text, "heard": one.heard, "terms": [out.term_json(hit) for hit in one.terms]}
+            for one in dictionary.recognise_all(batch)
+        )
+
+    batches = [text] if text else lines.batches()
+    if as_json:
+        for answer in lines.spread(in_json, batches):
+            out.write(answer)
+        return
+    for batch in batches:
+        for one in dictionary.recognise_all(batch):
+            _show(one)
 
 
 def _packs(config: Path | None) -> Packs:

@@ -30,10 +30,15 @@ def emit(value: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def emit_all(values: Iterable[dict[str, Any]]) -> None:
-    """Print JSON objects, each on a line of its own, all at once."""
+def as_lines(values: Iterable[dict[str, Any]]) -> str:
+    """Return JSON objects, each on a line of its own."""
     encode = json.JSONEncoder(ensure_ascii=False).encode
-    sys.stdout.write("".join(encode(value) + "\n" for value in values))
+    return "".join(encode(value) + "\n" for value in values)
+
+
+def write(text: str) -> None:
+    """Print a text as it is, at once."""
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

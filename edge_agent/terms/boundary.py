@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_agent.terms.segment import Segmenter
 
 _AROUND = 4
+"""Characters on either side by which the readings are weighed."""
 _TERM = 11.0
 """What a two-character term costs as a word, if the list doesn't have it."""
 _ALONE, _BOTH = -1.5, -1.0
@@ -38,9 +39,13 @@ def straddles(text: str, start: int, end: int, segmenter: Callable[[], Segmenter
     after = any(text[middle:at] in table for at in range(end + 1, min(len(text), middle + words.LONGEST) + 1))
     if not (before or after):
         return False
-    first, last = max(0, start - _AROUND), min(len(text), end + _AROUND)
-    term = min(_TERM, table.get(text[start:end], _TERM))
-    whole = words.cost(text[first:start]) + term + words.cost(text[end:last])
-    odds = words.cost(text[first:last]) - whole
+    # Texts are searched many at once, a line each: what stands in another line tells nothing.
+    left = text[max(0, start - _AROUND) : start].rpartition("\n")[2]
+    right = text[end : end + _AROUND].partition("\n")[0]
+    held = text[start:end]
+    term = min(_TERM, table.get(held, _TERM))
+    odds = words.cost(left + held + right) - (words.cost(left) + term + words.cost(right))
     model = segmenter()
-    return odds < _ALONE if model is None else odds + model.odds(text, start, end) < _BOTH
+    if model is None:
+        return odds < _ALONE
+    return odds + model.odds(left + held + right, len(left), len(left) + 2) < _BOTH

@@ -35,7 +35,7 @@ PERSONS = frozenset(
 """Categories of terms that are not corrected by sound unless the admin says so: names of people sound like words."""
 _EVERYDAY_COST = 12.0
 """A term that is as frequent a word as this (one in 160,000) is everyday talk: it is not corrected either."""
-_INSISTED, _GIVEN, LETTERED = 1, 2, 4
+INSISTED, _GIVEN, LETTERED = 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Forms:
             for form in forms_of(entry, surface):
                 patterns += ((pattern, len(owners)) for pattern in form.patterns)
                 owners.append(number)
-                insisted = _INSISTED if entry.term.phonetic is Phonetic.ON else 0
+                insisted = INSISTED if entry.term.phonetic is Phonetic.ON else 0
                 flags.append(insisted | _GIVEN * any(form.given) | LETTERED * form.lettered)
                 chars.append(form.chars)
                 sounds.append(form.symbols)
@@ -139,7 +139,7 @@ class Forms:
 
     def insisted(self, form: int) -> bool:
         """Tell whether the admin wants this term corrected whatever plain language says."""
-        return bool(self.flags[form] & _INSISTED)
+        return bool(self.flags[form] & INSISTED)
 
     def lettered(self, form: int) -> bool:
         """Tell whether letters stand in a form as Chinese characters."""

@@ -19,7 +19,7 @@ from edge_agent.automaton import Automaton
 from edge_agent.phonetics import HANZI
 from edge_agent.terms import words
 from edge_agent.terms.compiled import ragged
-from edge_agent.terms.forms import SHORTEST
+from edge_agent.terms.forms import INSISTED, SHORTEST
 from edge_agent.terms.likeness import DROPPED, EVERYDAY, NEAR, OTHER, RIGHT, SLIP, Laid, lay, lay_at, near_symbols
 from edge_agent.terms.pinyin import known_word, symbols
 from edge_agent.terms.seeds import LONGEST, Seeds
@@ -197,7 +197,9 @@ class Sounds:
         spoken = np.frombuffer(sounds.encode("utf-32-le"), np.uint32)
         near = near_symbols(spoken[np.minimum(rows + np.maximum(outs, 0), len(spoken) - 1)], self.forms.sounds[foreign])
         errors = np.where(replaced, np.where(near, NEAR, OTHER), np.where(outs >= 0, SLIP, DROPPED))
-        least = self.prior + 1.5 + RIGHT * equal - 3.0 * (lengths - equal) + errors
+        # What the admin insists on is not asked for odds; it is not held back here more than the heaviest term.
+        heaviest = np.where(self.forms.flags[forms] & INSISTED, 5.0, self.forms.weight[forms])
+        least = self.prior + _ODDS_PER_WEIGHT * heaviest + RIGHT * equal - 3.0 * (lengths - equal) + errors
         kinds = np.where(replaced, np.where(near, 1, 4), np.where(outs >= 0, 2, 3))
         gates = np.minimum(_GATE_TABLE[kinds, np.clip(sizes - 3, 0, 4)], _HIGHEST if ease else np.inf) - ease
         worth = (places >= -1) & (most + least >= gates) & (equal >= np.where(sizes == 3, 2, (lengths + 1) // 2))
