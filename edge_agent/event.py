@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_agent.types import Call, Finding, Gap, Versions
+    from edge_agent.types import Call, Finding, Gap, TermHit, Versions
 
 SPEC_VERSION = "1.0"
 SCHEMA = "urn:edge-agent:event:1"
@@ -177,7 +177,15 @@ def node_event(site: str, call: Call, finding: Finding, versions: Versions) -> E
         data["speaker_confidence"] = round(finding.speaker_confidence, 3)
     if finding.calls:
         data["calls"] = list(finding.calls)
+    if finding.terms:
+        data["terms"] = [_term(hit) for hit in finding.terms]
     return _make(site, call, f"node.{finding.step.value}", finding.end_ms, data, versions)
+
+
+def _term(hit: TermHit) -> dict[str, Any]:
+    spoken = {"start_ms": hit.span_ms[0], "end_ms": hit.span_ms[1]} if hit.span_ms else {}
+    term = {"term": hit.term, "at": list(hit.at), "via": hit.via, "heard": redact(hit.heard), "score": hit.score}
+    return term | spoken
 
 
 def call_started(site: str, call: Call, versions: Versions) -> Event:

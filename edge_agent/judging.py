@@ -85,11 +85,11 @@ class Judging:
 
     def hear(self, transcript: Transcript) -> list[Finding]:
         """Judge one utterance."""
-        findings = self._judge.hear(transcript)
+        findings = [_with_terms(finding, transcript) for finding in self._judge.hear(transcript)]
         if self._beside:
             self._found += findings
             for found, (_, _, judge) in zip(self._others, self._beside, strict=True):
-                found += judge.hear(transcript)
+                found += (_with_terms(finding, transcript) for finding in judge.hear(transcript))
         return findings
 
     def end(self, end_ms: int) -> list[Finding]:
@@ -114,3 +114,17 @@ class Judging:
             if who != MUTED:
                 out += (Shadowed(who, False, event.node_event(site, self.call, each, old)) for each in told.lost)
         return tuple(out)
+
+
+def _with_terms(finding: Finding, transcript: Transcript) -> Finding:
+    """Return a finding that quotes an utterance with the terms in what it quotes."""
+    at = transcript.text.find(finding.quote) if finding.quote else -1
+    if not transcript.terms or at < 0 or (finding.start_ms, finding.end_ms) != (transcript.start_ms, transcript.end_ms):
+        return finding
+    end = at + len(finding.quote)
+    within = tuple(
+        replace(hit, at=(hit.at[0] - at, hit.at[1] - at))
+        for hit in transcript.terms
+        if at <= hit.at[0] and hit.at[1] <= end
+    )
+    return replace(finding, terms=within)

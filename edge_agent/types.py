@@ -202,7 +202,8 @@ class Finding:
     (`rule:<rule id>`), `version` is a hash of what that rule or classifier says. `turn` is None for what no single turn
     shows (process nodes). `span` is the half-open span of characters in the quote that were decisive, None where the
     quote was judged as a whole. `calls` are the calls that show it, where one does not. `speaker_confidence`
-    says how sure it is who spoke, where that was told from the words; None where the channel told it.
+    says how sure it is who spoke, where that was told from the words; None where the channel told it. `terms` are the
+    dictionary's terms in the quote, their places counted in it.
     """
 
     step: Step
@@ -221,6 +222,7 @@ class Finding:
     alternative: Alternative | None = None
     calls: tuple[str, ...] = ()
     speaker_confidence: float | None = None
+    terms: tuple[TermHit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from edge_agent.event import (
     node_event,
     redact,
 )
-from edge_agent.types import Alternative, Call, Finding, Gap, Speaker, Step, Versions
+from edge_agent.types import Alternative, Call, Finding, Gap, Speaker, Step, TermHit, Versions
 
 FILE = Path(__file__).parent.parent / "docs" / "event.schema.json"
 PUBLISHED: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
@@ -48,6 +48,15 @@ calls = st.builds(
     file=st.none() | words,
     customer_id=st.none() | words,
 )
+hits = st.builds(
+    TermHit,
+    term=words,
+    at=st.tuples(st.integers(0, 99), st.integers(0, 99)),
+    via=st.sampled_from(["exact", "alias", "phonetic", "audio"]),
+    heard=words,
+    score=st.floats(0, 1),
+    span_ms=st.none() | st.tuples(ms, ms),
+)
 findings = st.builds(
     Finding,
     step=st.sampled_from(Step),
@@ -61,6 +70,7 @@ findings = st.builds(
     turn=st.none() | st.integers(0, 10_000),
     case=st.none() | names,
     severity=st.sampled_from(["info", "warning", "alarm"]),
+    terms=st.lists(hits, max_size=2).map(tuple),
 )
 events = st.one_of(
     st.builds(node_event, names, calls, findings, versions),

@@ -17,6 +17,7 @@ from edge_agent.asr.spool import Spool
 from edge_agent.audio.file import FileSource
 from edge_agent.config import Config
 from edge_agent.errors import AudioError
+from edge_agent.event import node_event
 from edge_agent.hearing import Closed, Missed, Opened, Spoken
 from edge_agent.pipeline import Conversation, Corridor, Knowledge, Outcome
 from edge_agent.terms import Hotwords
@@ -322,3 +323,22 @@ def test_hotwords_follow_the_call(knowledge: Knowledge) -> None:
     first = Conversation(Played([]).call, knowledge, (), Hotwords(("education",))).told
     assert first[0] in {entry.term.term for entry in knowledge.dictionary.entries if entry.pack == "education"}
     assert Conversation(Played([]).call, knowledge).told == ()  # a recognizer that can't be told is told nothing
+
+
+def test_an_event_names_the_terms_of_its_quote_and_when_they_were_said(knowledge: Knowledge) -> None:
+    call = Played([]).call
+    heard = "你们的GMP认证价格太贵了"
+    times = tuple((100 * at, 100 * at + 90) for at in range(len(heard)))
+    utterance = Utterance(call.id, 1, Speaker.CUSTOMER, 5_000, 7_000, np.zeros(1, np.float32))
+    transcript, findings = Conversation(call, knowledge).hear(
+        utterance, Hypothesis(heard, 0.9, times_ms=times), knowledge.dictionary
+    )
+    (price,) = (finding for finding in findings if finding.node == "objection.price")
+    (term,) = price.terms
+    assert (term.term, price.quote[slice(*term.at)], term.span_ms) == ("GMP认证", "GMP认证", (5_300, 5_790))
+    assert transcript.terms[0].span_ms == term.span_ms
+    data = node_event("branch", call, price, knowledge.versions()).data
+    assert data["terms"] == [
+        {"term": "GMP认证", "at": list(term.at), "via": "exact", "heard": "GMP认证", "score": 1.0}
+        | {"start_ms": 5_300, "end_ms": 5_790}
+    ]
