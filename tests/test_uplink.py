@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +84,51 @@ def test_events_wait_for_a_hub_that_is_not_there_yet(head: Head, keeper: Keeper)
         assert uplink.drain(20)
         assert uplink.status().trouble is Trouble.NONE
     assert len(head.events()) == 1
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Settings after a long outage, and no luck: every pause is as long as it may be, and that is for ever."""
+    monkeypatch.setattr("edge_agent.uplink.uplink.random.uniform", lambda low, high: high)
+    return {"retry_min_s": 60.0, "retry_max_s": 3600.0}
+
+
+@pytest.mark.parametrize("before", ["nothing", "a balancer", "a black hole"])
+def test_a_hub_that_is_back_is_found_in_the_middle_of_a_long_pause(
+    before: str, head: Head, keeper: Keeper, patient: dict[str, float]
+) -> None:
+    """Whatever the address answered meanwhile: nothing, a connection that is closed at once, or not even that."""
+    settings = head.branch("b1", **patient)
+    head.stop()
+    host, port = head.bind.removeprefix("tcp://").split(":")
+    keeper.keep(events=[event(1)]).result()
+    uplink = Uplink(keeper, settings)
+    with ExitStack() as meanwhile, ExitStack() as line:
+        line.callback(uplink.stop)
+        if before != "nothing":
+            stranger = meanwhile.enter_context(socket.create_server((host, int(port)), backlog=0))
+        if before == "a black hole":  # its queue is full, and whoever knocks now gets no answer
+            meanwhile.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        uplink.start()
+        if before == "a balancer":
+            for _ in range(2):
+                stranger.accept()[0].close()
+        until(lambda: uplink.status().trouble in (Trouble.UNREACHABLE, Trouble.OTHER_KEY))
+        assert not uplink.drain(0.05)
+        meanwhile.close()
+        head.start()
+        assert uplink.drain(30)
+    assert len(head.events()) == 1
+
+
+def test_a_hub_that_answers_and_refuses_is_not_hurried(head: Head, keeper: Keeper, patient: dict[str, float]) -> None:
+    settings = head.branch("b1", **patient)
+    keys.revoke(head.allow_file, "b1")
+    keeper.keep(events=[event(1)]).result()
+    with running(keeper, settings) as uplink:
+        until(lambda: uplink.status().trouble is Trouble.NOT_ALLOWED)
+        keys.allow(head.allow_file, keys.load(Path(settings.key_file)).public, "b1")
+        assert not uplink.drain(1.5)  # it keeps to its pause, which is a minute here and ends at once with the program
 
 
 def test_a_hub_with_another_key_is_told_apart(head: Head, keeper: Keeper, tmp_path: Path) -> None:

@@ -41,11 +41,25 @@ class Bell:
         os.close(self.fd)
 
 
+def dealer(context: zmq.Context[Any], settings: Settings, key: KeyPair | None) -> zmq.Socket[bytes]:
+    """Make a socket that may speak to the hub with this branch's key; it is not connected yet."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket.linger = 0
+    socket.maxmsgsize = wire.MAX_REPLY
+    socket.ipv6 = "[" in settings.hub
+    if key is not None:
+        socket.curve_serverkey = settings.hub_key.encode()
+        socket.curve_publickey = key.public.encode()
+        socket.curve_secretkey = key.secret.encode()
+    return socket
+
+
 class Link:
     """A connection that lives until something is wrong with it; then it raises a `LineError` and is thrown away.
 
     ZeroMQ's own reconnecting is switched off: every connection begins with HELLO, after a pause of our choosing. Bodies
-    are compressed once `compress` is set: the other end has said that it takes them.
+    are compressed once `compress` is set: the other end has said that it takes them. `shaken` says that a hub was there
+    and let us in, whatever came after.
     """
 
     def __init__(self, context: zmq.Context[Any], settings: Settings, key: KeyPair | None, bell: Bell) -> None:
@@ -53,18 +67,11 @@ class Link:
         self._key = key
         self.compress = False
         self._bell = bell
-        self._shaken = False
+        self.shaken = False
         self._heard_at = time.monotonic()
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.linger = 0
+        self._socket = dealer(context, settings, key)
         self._socket.sndhwm = 0  # the hub's credit bounds what is under way
         self._socket.reconnect_ivl = -1
-        self._socket.maxmsgsize = wire.MAX_REPLY
-        self._socket.ipv6 = "[" in settings.hub
-        if key is not None:
-            self._socket.curve_serverkey = settings.hub_key.encode()
-            self._socket.curve_publickey = key.public.encode()
-            self._socket.curve_secretkey = key.secret.encode()
         self._monitor = self._socket.get_monitor_socket()
         self._poller = zmq.Poller()
         for ear in (self._socket, self._monitor, bell.fd):
@@ -138,7 +145,7 @@ class Link:
         while self._monitor.poll(0):
             match parse_monitor_message(self._monitor.recv_multipart()):
                 case {"event": zmq.EVENT_HANDSHAKE_SUCCEEDED}:
-                    self._shaken = True
+                    self.shaken = True
                 case {"event": zmq.EVENT_HANDSHAKE_FAILED_AUTH}:
                     raise self._not_allowed()
                 case {"event": zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL}:
@@ -172,9 +179,9 @@ class Link:
         )
 
     def _silence(self) -> LineError:
-        what = "the hub fell silent" if self._shaken else "no answer from this address"
+        what = "the hub fell silent" if self.shaken else "no answer from this address"
         return LineError(
-            Trouble.SILENT if self._shaken else Trouble.UNREACHABLE,
+            Trouble.SILENT if self.shaken else Trouble.UNREACHABLE,
             f"{what} for {self._settings.dead_after_s:g} s",
             remedy="see that the hub runs and can be reached; events wait here meanwhile",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from edge_agent import keys, paths, wire
 from edge_agent.errors import ConfigError, EdgeError
 from edge_agent.uplink.link import Bell, Link
 from edge_agent.uplink.pace import Pace
+from edge_agent.uplink.scout import Scout
 from edge_agent.uplink.session import Session
 from edge_agent.uplink.status import LineError, Status, Trouble
 
@@ -27,12 +29,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Nobody was there, or what was there ended the handshake, as a balancer does that has no hub behind it.
+_AWAY = (Trouble.UNREACHABLE, Trouble.OTHER_KEY)
+
 
 class Uplink:
     """Takes events from the outbox to the hub, for as long as it runs and whatever the line does.
 
     The thread owns the socket. When the line fails it makes a new one after a pause with full jitter
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/); nothing but `stop` ends it.
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), which ends early when a hub that could
+    not be reached is back; nothing but `stop` ends it.
     """
 
     def __init__(
@@ -120,13 +126,16 @@ class Uplink:
         attempt = 0
         pace = Pace(self._settings.batch)
         while not self._stop.is_set():
-            session = None
+            session, shaken = None, True
             try:
                 if self._receiver is not None:
                     self._receiver.give_up()
                 session = Session(self._outbox, self._settings, self._say, pace, self._about, self._receiver)
                 with Link(context, self._settings, self._key, self._bell) as link:
-                    session.run(link, self._stop)
+                    try:
+                        session.run(link, self._stop)
+                    finally:
+                        shaken = link.shaken
             except EdgeError as error:
                 self._down(error)
             except Exception:
@@ -135,9 +144,25 @@ class Uplink:
             pace.broken(silent=self._status.trouble is Trouble.SILENT)
             attempt = 1 if session is not None and session.lived else attempt + 1
             ceiling = min(self._settings.retry_max_s, self._settings.retry_min_s * 2.0 ** min(attempt - 1, 32))
-            self._stop.wait(random.uniform(0, ceiling))  # noqa: S311
+            self._pause(context, ceiling, away=not shaken and self._status.trouble in _AWAY)
         self._say(connected=False, in_flight=0)
         context.term()
+
+    def _pause(self, context: zmq.Context[Any], ceiling: float, *, away: bool) -> None:
+        """Let some time pass, up to `ceiling` seconds; where nobody answered, no longer than until somebody does.
+
+        Once a hub has answered, only the pause counts: one that lets branches in and then fails is not hurried.
+        """
+        now = time.monotonic()
+        until = now + random.uniform(0, ceiling)  # noqa: S311
+        at_least = now + random.uniform(0, min(ceiling, 1.0)) if away else until  # noqa: S311
+        self._stop.wait(min(at_least, until) - now)
+        if away and time.monotonic() < until and not self._stop.is_set():
+            with Scout(context, self._settings, self._key, self._bell) as scout:
+                if scout.wait(until, self._stop):
+                    log.info("%s answers again", self._settings.hub)
+                    return
+            self._stop.wait(max(0.0, until - time.monotonic()))
 
     def _down(self, error: EdgeError) -> None:
         trouble = error.trouble if isinstance(error, LineError) else Trouble.STORE

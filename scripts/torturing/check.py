@@ -80,6 +80,11 @@ class Judge:
         self.verdict.events = len(self._found)
         return len(self._found)
 
+    def progress(self) -> dict[str, int]:
+        """Return, by key, how many lines of each branch's journal are at the hub without a gap."""
+        self.look()
+        return dict(self._at)
+
     def has(self, wanted: dict[str, int]) -> bool:
         """Say whether everything up to these lines of the journals (by key) is at the hub."""
         self.look()

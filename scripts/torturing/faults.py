@@ -63,6 +63,13 @@ def kill_hub(world: World) -> None:
     world.hub.start()
 
 
+def kill_hub_for_long(world: World) -> None:
+    """The hub loses power and stays away until the branches have long pauses between their tries."""
+    world.kill(world.hub)
+    time.sleep(world.chance.uniform(5, 12))
+    world.hub.start()
+
+
 def kill_branch(world: World) -> None:
     """A branch loses power."""
     branch = world.chance.choice([world.main, world.main, world.twin])
@@ -192,7 +199,7 @@ class fool:  # noqa: N801 - reads as a word of the text
         self._context.term()
 
 
-KILLS: dict[Callable[[World], None], int] = {kill_hub: 10, kill_branch: 5, kill_both: 5}
+KILLS: dict[Callable[[World], None], int] = {kill_hub: 10, kill_hub_for_long: 1, kill_branch: 5, kill_both: 5}
 OTHERS: dict[Callable[[World], None], int] = {
     partition: 4,
     half_open: 2,
