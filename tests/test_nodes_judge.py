@@ -241,18 +241,27 @@ def test_deferred_and_raised_again_is_reopened(talk: Talk) -> None:
     assert talk.life() == ["raised", "answered", "deferred", "reopened", "unresolved"]
 
 
-def test_a_budget_that_waits_is_deferred_by_a_date_not_closed(talk: Talk) -> None:
+def test_a_budget_that_waits_is_closed_where_the_customer_agrees_to_the_answer(talk: Talk) -> None:
     talk.customer("没预算，等明年。")
     talk.agent("我给您做测算，周四过去讲。")
     talk.customer("行。")
     talk.end()
-    assert talk.life("objection.budget") == ["raised", "answered", "deferred"]
+    assert talk.life("objection.budget") == ["raised", "answered", "closed"]
 
 
-@pytest.mark.parametrize(("reply", "state"), [("行。", "unresolved"), ("领导批了，我能定。", "closed")])
-def test_authority_is_closed_only_by_who_decides(talk: Talk, reply: str, state: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "reply", "state"),
+    [
+        ("嗯。", "行。", "unresolved"),
+        ("我给您写份材料。", "行。", "closed"),
+        ("嗯。", "领导批了，我能定。", "closed"),
+    ],
+)
+def test_authority_is_closed_by_who_decides_or_agrees_to_an_answer(
+    talk: Talk, answer: str, reply: str, state: str
+) -> None:
     talk.customer("我做不了主。")
-    talk.agent("我给您写份材料。")
+    talk.agent(answer)
     talk.customer(reply)
     talk.end()
     assert talk.life("objection.authority")[-1] == state

@@ -106,7 +106,6 @@ def retrain(
     """Train the classifier on the examples and on what reviewers said; what is in force stays until `nodes use`."""
     from edge_agent import paths, rooms
     from edge_agent.nodes import Classifier, training
-    from edge_agent.nodes.concepts import Concepts
 
     given = out.settings(config)
     with _store(given, readonly=True) as store:
@@ -115,11 +114,13 @@ def retrain(
     folder = rooms.packs_folder(given) / "nodes"
     if not (folder / "examples").is_dir():
         folder = paths.shipped() / "dictionaries/nodes"
-    examples = training.read(sorted(folder.glob("*/*.tsv"))) + reviewed * REPEATED
-    concepts = folder / "concepts.txt"
+    common = [path for path in rooms.rule_files(given) if path.parent.name == "common"]
+    material = training.Material.load(folder, common)
+    further = reviewed * REPEATED
+    examples = [*material.examples, *further]
     if not as_json:
         print(f"{len(examples)} examples, {len(reviewed)} of them from {len(verdicts)} reviews; this takes minutes")
-    classifier = training.train(examples, Concepts.load(concepts) if concepts.exists() else None)
+    classifier = material.classifier(further)
     path = output or paths.under_state("candidates") / "classifier.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     classifier.save(path, training.digest(examples))
@@ -207,10 +208,11 @@ def _right(classifier: Any, examples: list[Example]) -> int:
     """Count the examples of which the classifier raises exactly the nodes."""
     from edge_agent.nodes import catalogue
     from edge_agent.nodes.classifier import SURE
+    from edge_agent.nodes.features import Around
 
     right = 0
     for one in examples:
-        found = classifier.probabilities(one.text, one.before, one.speaker)
+        found = classifier.probabilities(one.text, one.speaker, Around(one.before))
         right += {node for node, (sure, _) in found.items() if sure >= SURE and node in catalogue} == set(one.nodes)
     return right
 

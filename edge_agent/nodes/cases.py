@@ -120,6 +120,10 @@ class Cases:
         """The cases that stand open."""
         return [case for case in self if case.open]
 
+    def standing(self) -> dict[str, str]:
+        """Say of each objection that stands open whether it is `open` or `answered`."""
+        return {case.node: "answered" if case.answered or case.deferred else "open" for case in self.unsettled}
+
     def raise_(self, node: str, evidence: Evidence) -> Finding:
         """Note that the customer raises an objection, for the first time or again."""
         case = self._cases.get(node)
@@ -178,9 +182,9 @@ class Cases:
     ) -> list[Finding]:
         """Move open cases at the end of a customer's turn.
 
-        Whether somebody may decide can't be argued: that case is closed only where the customer decides, and is put off
-        with a date. So is a budget that waits for the next period: a date agreed for it does not bring the money. A
-        customer who agrees and goes on to object agrees to what was talked of last, not to everything.
+        An objection that was answered is closed where the customer agrees soon after, authority too: what was agreed is
+        how the matter gets to who decides. With a date alone, unanswered, authority and a budget that waits are put
+        off. A customer who agrees and goes on to object agrees to what was talked of last, not to everything.
 
         Args:
             evidence: The words that accept or put off.
@@ -204,14 +208,13 @@ class Cases:
             meant = case.last.turn == raised_last or case.node in (AUTHORITY, BUDGET, TIMING)
             case.waits = case.waits or (waits and case.node == BUDGET)
             if case.node == AUTHORITY:
-                closes = decides and not here
+                settled = accepts and case.answered and not defers and evidence.turn - case.answered_turn <= _SOON
+                closes = not here and (decides or settled)
                 puts_off = (defers and meant) or (accepts and dated and not here)
             else:
                 agrees = accepts and case.answered and (case.argued or not case.deferred) and case.last.turn >= latest
-                agrees = (
-                    agrees
-                    and not case.waits
-                    and (buys or (case.answered_turn >= latest_answer and evidence.turn - case.answered_turn <= _SOON))
+                agrees = agrees and (
+                    buys or (case.answered_turn >= latest_answer and evidence.turn - case.answered_turn <= _SOON)
                 )
                 # Who agrees and names a day for the decision has put off the decision, not what was agreed.
                 agrees = agrees and (undecided or not defers)

@@ -1,11 +1,13 @@
 """A classifier beside the rules: what a sentence means where no phrase list says so.
 
-A logistic regression for each node over n-grams of characters (1–3), of canonical syllables (2–3, so that homophones
-of the recognizer weigh less) and of the other party's last words (1–2), and over what the words mean
-(`edge_agent.nodes.concepts`), with tf–idf weights: the linear model that text classification is measured against (Wang
-& Manning 2012; Joulin et al. 2016). It is trained by `edge_agent.nodes.training` on the examples and the concepts in
-`dictionaries/nodes`, and has no other knowledge. Beside the nodes it judges what a turn does to an objection (answers,
-accepts, puts off …), where it was taught that.
+A logistic regression for each node over n-grams of characters (1–3), pairs of characters further apart, n-grams of
+syllables (2–3, so that homophones of the recognizer weigh less) and of the other party's last words (1–2), and over
+what the words mean (`edge_agent.nodes.concepts`), with tf–idf weights: the linear model that text classification is
+measured against (Wang & Manning 2012; Joulin et al. 2016). Two more kinds of features are not words: which rules of
+the common set hold, so that it learns how far to believe each (stacking, Wolpert 1992), and where the call stands:
+which objections are open or answered. It is trained by `edge_agent.nodes.training` on the examples, the labelled calls
+and the concepts in `dictionaries/nodes`, and has no other knowledge. Beside the nodes it judges what a turn does
+(answers, accepts, puts off, fixes a next step …).
 """
 
 from __future__ import annotations
@@ -16,8 +18,6 @@ import json
 import math
 import re
 import zipfile
-import zlib
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,8 @@ import numpy as np
 
 from edge_agent.errors import DictionaryError
 from edge_agent.nodes.concepts import Concepts
-from edge_agent.nodes.phrase import SENTENCE_ENDS, sound
+from edge_agent.nodes.features import Around, counted, of_words
+from edge_agent.nodes.phrase import SENTENCE_ENDS
 from edge_agent.types import Speaker
 
 if TYPE_CHECKING:
@@ -33,83 +34,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMAT = 2
-SURE = 0.63
-"""Probability from which the classifier raises a node by itself."""
-DOUBT = 0.12
-"""Probability below which it overrules a rule of the common set."""
-SURE_OF_SIGNAL = 0.8
-"""Probability from which it says by itself what a turn does to an objection."""
+    from edge_agent.nodes.features import Counted
+
+FORMAT = 3
+SURE = 0.25
+"""Probability from which a node is raised, and below which a rule of the common set is overruled."""
+SURE_OF_SIGNAL = {"refuse": 0.15, "wait": 0.15, "decide": 0.12}
+"""The same for what a turn does, where it was taught few examples of that; else as for nodes."""
 SURE_OF_SPEAKER = 0.8
 """Probability from which the words tell who speaks, on a channel that carries both parties."""
-STAY = 0.3
+STAY = 0.16
 """Probability above which what it raised stays raised while the turn goes on."""
-_TEXT, _SOUND, _BEFORE = (1, 3, 1.0), (2, 3, 0.5), (1, 2, 0.3)
-_MEANING, _PAIRS, _MEANING_BEFORE = 0.6, 0.4, 0.2
-_LAST_WORDS = 40
 AGENT = 0.5
 """Value of the feature that the agent speaks."""
 AGENT_SPEAKS = "speaker.agent"
 """Name under which the classifier says whether the words are an agent's."""
 _SENTENCE = re.compile(rf"[^{SENTENCE_ENDS}]+[{SENTENCE_ENDS}]*")
 _LONGEST = 300
-_SHORTEST = 2
+_WORTH_A_QUOTE = 0.2
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Counted:
-    """Features of one kind, how often each stands in the text, and what the kind weighs."""
-
-    weight: float
-    features: NDArray[np.uint32]
-    often: NDArray[np.float32]
-
-
-def _counts(weight: float, counter: Counter[int]) -> Counted:
-    size = len(counter)
-    return Counted(
-        weight,
-        np.fromiter(counter.keys(), dtype=np.uint32, count=size),
-        np.fromiter(counter.values(), dtype=np.float32, count=size),
-    )
-
-
-def counted(text: str, before: list[Counted], concepts: Concepts) -> list[Counted]:
-    """Count the features of a text, each kind with its weight, and add those of the `context` in which it was said.
-
-    A feature is the CRC-32 of its kind and its characters.
-    """
-    found = concepts.find(text)
-    return [
-        _ngrams(b"t", text, _TEXT),
-        _ngrams(b"s", sound(text), _SOUND),
-        _named(b"c", _MEANING, {name for _, name in found}),
-        _named(b"p", _PAIRS, concepts.pairs(found)),
-        *before,
-    ]
-
-
-def context(before: str, concepts: Concepts) -> list[Counted]:
-    """Count the features of what was said before; the same for every sentence of a turn."""
-    last = before[-_LAST_WORDS:]
-    return [_ngrams(b"b", last, _BEFORE), _named(b"d", _MEANING_BEFORE, {name for _, name in concepts.find(last)})]
-
-
-def _ngrams(kind: bytes, words: str, lengths: tuple[int, int, float]) -> Counted:
-    shortest, longest, weight = lengths
-    return _counts(
-        weight,
-        Counter(
-            zlib.crc32(kind + words[at : at + length].encode())
-            for length in range(shortest, longest + 1)
-            for at in range(len(words) - length + 1)
-        ),
-    )
-
-
-def _named(kind: bytes, weight: float, names: set[str]) -> Counted:
-    return _counts(weight, Counter(zlib.crc32(kind + name.encode()) for name in names))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,36 +132,46 @@ class Classifier:
         """Tell who speaks by the words, and how sure that is; `UNKNOWN` where they don't tell."""
         if AGENT_SPEAKS not in self.nodes:
             return Speaker.UNKNOWN, 0.0
-        agent = self.probabilities(text, before, Speaker.UNKNOWN)[AGENT_SPEAKS][0]
+        agent = self.probabilities(text, Speaker.UNKNOWN, Around(before))[AGENT_SPEAKS][0]
         if agent >= SURE_OF_SPEAKER:
             return Speaker.AGENT, agent
         return (Speaker.CUSTOMER, 1 - agent) if agent <= 1 - SURE_OF_SPEAKER else (Speaker.UNKNOWN, 0.0)
 
-    def probabilities(self, text: str, before: str, speaker: Speaker) -> dict[str, tuple[float, str]]:
-        """Return the probability of every node in a turn, with the words that speak most for it.
-
-        A turn is judged sentence by sentence and as a whole, and the highest counts.
+    def probabilities(self, text: str, speaker: Speaker, around: Around | None = None) -> dict[str, tuple[float, str]]:
+        """Return the probability of every node in a turn, with the sentence of it that speaks most for the node.
 
         Args:
             text: what the turn has said so far.
-            before: what the other party said before it.
             speaker: who speaks; where it is unknown, either may have.
+            around: what was said before it, which rules hold, and where the call stands.
         """
-        sentences = (match.group()[:_LONGEST] for match in _SENTENCE.finditer(text))
-        pieces = list(dict.fromkeys([*(one for one in sentences if len(one) > _SHORTEST), text[-_LONGEST:]]))
+        text = text[-_LONGEST:]
+        scores = self.scores(text, speaker, around or Around())
+        sure = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
+        quotes = self._quotes(text, sure >= _WORTH_A_QUOTE)
+        return {node: (float(sure[at]), quotes[at]) for at, node in enumerate(self.nodes)}
+
+    def scores(self, text: str, speaker: Speaker, around: Around) -> NDArray[np.float32]:
+        """Return the logarithms of the odds of every node, of shape (nodes,)."""
+        scores = self._scores(counted(text[-_LONGEST:], around, self.concepts)) + self.bias
         agent = self.weights[-1] * self.scale * AGENT
-        scores = np.empty((len(pieces), len(self.nodes)), dtype=np.float32)
-        said_before = context(before, self.concepts)
-        for row, piece in enumerate(pieces):
-            at, value = self.place(counted(piece, said_before, self.concepts))
-            scores[row] = (value @ self.weights[at].astype(np.float32)) * self.scale + self.bias
         match speaker:
             case Speaker.AGENT:
                 scores += agent
             case Speaker.UNKNOWN:
                 scores += np.maximum(agent, 0)
-        best = scores.argmax(axis=0)
-        return {
-            node: (1 / (1 + math.exp(-float(scores[row, column]))), pieces[row].strip())
-            for column, (node, row) in enumerate(zip(self.nodes, best, strict=True))
-        }
+        return scores
+
+    def _scores(self, kinds: list[Counted]) -> NDArray[np.float32]:
+        at, value = self.place(kinds)
+        scores: NDArray[np.float32] = (value @ self.weights[at].astype(np.float32)) * self.scale
+        return scores
+
+    def _quotes(self, text: str, wanted: NDArray[np.bool_]) -> list[str]:
+        """Return for each node the sentence that speaks most for it; the whole text for those that aren't wanted."""
+        whole = text.strip()
+        sentences = [match.group().strip() for match in _SENTENCE.finditer(text)]
+        if len(sentences) < 2 or not wanted.any():
+            return [whole] * len(self.nodes)
+        scores = np.stack([self._scores(of_words(sentence, self.concepts)) for sentence in sentences])
+        return [sentences[row] if want else whole for row, want in zip(scores.argmax(axis=0), wanted, strict=True)]

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from edge_agent.nodes.cases import TIMING, Cases, Evidence
 from edge_agent.nodes.catalogue import CATALOGUE
-from edge_agent.nodes.classifier import DOUBT, STAY, SURE, SURE_OF_SIGNAL
+from edge_agent.nodes.classifier import STAY, SURE, SURE_OF_SIGNAL
+from edge_agent.nodes.features import Around, standing
+from edge_agent.nodes.features import believed as common_of
 from edge_agent.nodes.match import UNKNOWN_CONFIDENCE, Context, Hit
 from edge_agent.nodes.phrase import SENTENCE_ENDS
 from edge_agent.nodes.process import Process
@@ -27,13 +29,16 @@ if TYPE_CHECKING:
 # How far back a sentence that is still going on is read again when its next piece arrives.
 _TAIL = 80
 _BEFORE = 400
-_NO_OPINION = (1.0, "")
 _WHO_MOVES = {
-    "answer": Speaker.AGENT,
-    "accept": Speaker.CUSTOMER,
-    "defer": Speaker.CUSTOMER,
-    "wait": Speaker.CUSTOMER,
-    "decide": Speaker.CUSTOMER,
+    "answer": (Speaker.AGENT,),
+    "notice": (Speaker.AGENT,),
+    "discovery": (Speaker.AGENT,),
+    "accept": (Speaker.CUSTOMER,),
+    "defer": (Speaker.CUSTOMER,),
+    "wait": (Speaker.CUSTOMER,),
+    "decide": (Speaker.CUSTOMER,),
+    "refuse": (Speaker.CUSTOMER,),
+    "step": (Speaker.AGENT, Speaker.CUSTOMER),
 }
 # A customer who asks for a trial, or how to order, agrees to what was offered.
 _AGREES = ("opportunity.sample_request", "opportunity.purchase_signal")
@@ -180,10 +185,11 @@ class CallJudge:
             hits = [hit for hit in hits if hit.by not in self._muted]
         if self._classifier is None:
             return hits
-        believed = self._classifier.probabilities(window, context.before, turn.speaker)
-        kept = [hit for hit in hits if not hit.common or believed.get(hit.raises, _NO_OPINION)[0] >= DOUBT]
+        where = standing(self._cases.standing() if self._cases else {}, turn.number)
+        believed = self._classifier.probabilities(window, turn.speaker, Around(context.before, common_of(hits), where))
+        kept = [hit for hit in hits if not hit.common or self._holds(turn, hit.raises, believed)]
         raised = {hit.raises for hit in kept}
-        kept += self._moves(turn, window, believed, {hit.raises for hit in hits})
+        kept += self._moves(turn, window, believed, raised)
         for node, (probability, quote) in believed.items():
             if node not in CATALOGUE:
                 continue
@@ -193,22 +199,33 @@ class CallJudge:
                 continue
             if f"classifier:{node}" in self._muted:
                 continue
-            # What was raised earlier in the turn stays at a lower probability, lest every word tips it over.
-            if probability >= (STAY if node in turn.raised else SURE):
+            if self._holds(turn, node, believed):
                 confidence = probability * (UNKNOWN_CONFIDENCE if unsure else 1.0)
                 by = f"classifier:{self._classifier.version}"
                 version = self._classifier.version
                 kept.append(Hit(node, by, 0, len(window), quote, confidence, kind.severity, version=version))
         return [replace(hit, alternative=self._lost(hit, kept, believed)) for hit in kept]
 
+    @staticmethod
+    def _holds(turn: _Turn, name: str, believed: Mapping[str, tuple[float, str]]) -> bool:
+        """Say whether the classifier believes in a node or signal, or knows none of that name.
+
+        What was raised earlier in the turn stays at a lower probability, lest every word tips it over.
+        """
+        if name not in believed:
+            return True
+        least = STAY if name in turn.raised else SURE_OF_SIGNAL.get(name, SURE)
+        return believed[name][0] >= least
+
     def _moves(
         self, turn: _Turn, window: str, believed: Mapping[str, tuple[float, str]], known: set[str]
     ) -> Iterator[Hit]:
         """Give what the turn does to an objection in the classifier's opinion, where no rule says so."""
         assert self._classifier is not None
-        for signal, speaker in _WHO_MOVES.items():
+        for signal, speakers in _WHO_MOVES.items():
             probability, quote = believed.get(signal, (0.0, ""))
-            if signal not in known and probability >= SURE_OF_SIGNAL and turn.speaker in (speaker, Speaker.UNKNOWN):
+            speaks = turn.speaker in (*speakers, Speaker.UNKNOWN)
+            if speaks and signal not in known and probability >= SURE_OF_SIGNAL.get(signal, SURE):
                 by, version = f"classifier:{self._classifier.version}", self._classifier.version
                 yield Hit(signal, by, 0, len(window), quote, probability, version=version)
 

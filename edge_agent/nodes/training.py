@@ -1,27 +1,32 @@
-"""Trains the classifier on example sentences: a minute on one core, without a GPU and without further packages."""
+"""Trains the classifier on example sentences and labelled calls: minutes on one core, no GPU, no more packages."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_agent.errors import DictionaryError
 from edge_agent.nodes.catalogue import CATALOGUE, SIGNALS
-from edge_agent.nodes.classifier import AGENT, AGENT_SPEAKS, Classifier, context, counted
+from edge_agent.nodes.classifier import AGENT, AGENT_SPEAKS, Classifier
 from edge_agent.nodes.concepts import Concepts
+from edge_agent.nodes.features import CIRCUMSTANCES, Around, believed, counted, standing
+from edge_agent.nodes.labelled import read_calls, read_held
+from edge_agent.nodes.match import Context
+from edge_agent.nodes.rules import Rules
 from edge_agent.types import Speaker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from edge_agent.nodes.classifier import Counted
+    from edge_agent.nodes.features import Counted
+    from edge_agent.nodes.labelled import LabelledCall
 
 COLUMNS = "text\tprevious\tspeaker\tnode"
 NONE = "none"
@@ -29,13 +34,15 @@ TURNS = "turns"
 """Name of the folder whose examples are of signals."""
 QUIET = frozenset({"accept", "answer", "decide", "step"})
 _SEEN_AT_LEAST = 2
-_SHORT = 6
-_AGENTS, _BESIDE = 0.33, 0.7
 _ENOUGH = 30
 _EPOCHS = 8
 _RATE = 2.0
-_DECAY = 2e-5
 _POSITIVES_COUNT = 3.0
+_CALLS_COUNT = 2.0
+_CHARACTERS_MS = 1000 / 4.5
+_ROUNDS, _HALVINGS = 5, 20
+_SLOPES, _SHIFT = (0.02, 3.0), 15.0
+_NEAR = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,8 @@ class Example:
     """A turn, what the other party said before it, who speaks, and which nodes it raises (none: an empty set).
 
     Where it is an example of what a turn does to an objection, `signals` is true, `nodes` names signals, and nothing is
-    said of the nodes it may raise.
+    said of the nodes it may raise. A turn of a labelled call is `whole`: `nodes` names both, and what it doesn't name
+    does not hold; `standing` is where the call stood.
     """
 
     text: str
@@ -51,6 +59,9 @@ class Example:
     speaker: Speaker
     nodes: frozenset[str]
     signals: bool = False
+    whole: bool = False
+    standing: frozenset[str] = frozenset()
+    talk_ms: int = 0
 
 
 def read(files: Iterable[Path]) -> list[Example]:
@@ -83,26 +94,101 @@ def read(files: Iterable[Path]) -> list[Example]:
     return examples
 
 
+def turns_of(calls: Iterable[LabelledCall]) -> list[Example]:
+    """Make an example of every turn of labelled calls; where each stood is followed by the labels."""
+    return [example for call in calls for example in _turns(call)]
+
+
+def _turns(call: LabelledCall) -> Iterator[Example]:
+    last: dict[Speaker, str] = {}
+    where: dict[str, str] = {}
+    talk_ms = 0.0
+    for number, turn in enumerate(call.turns):
+        other = Speaker.CUSTOMER if turn.speaker is Speaker.AGENT else Speaker.AGENT
+        yield Example(
+            turn.text,
+            last.get(other, ""),
+            turn.speaker,
+            turn.nodes | turn.signals,
+            whole=True,
+            standing=standing(where, number),
+            talk_ms=round(talk_ms),
+        )
+        last[turn.speaker] = turn.text
+        talk_ms += len(turn.text) * _CHARACTERS_MS
+        if turn.speaker is Speaker.AGENT and "answer" in turn.signals:
+            where = dict.fromkeys(where, "answered")
+        elif turn.speaker is Speaker.CUSTOMER:
+            if turn.signals & {"accept", "decide"}:
+                where = {node: how for node, how in where.items() if how != "answered"}
+            where |= {node: "open" for node in turn.nodes if node.startswith("objection.")}
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the classifier is made of: examples to learn from, others to calibrate with, words by meaning, rules."""
+
+    examples: tuple[Example, ...]
+    held: tuple[Example, ...]
+    concepts: Concepts
+    rules: Rules
+
+    @classmethod
+    def load(cls, folder: Path, common: Iterable[Path]) -> Material:
+        """Read all of a folder like `dictionaries/nodes`, and the files of the common rules.
+
+        Raises:
+            DictionaryError: a file is wrong; names file and line.
+        """
+        concepts, held = folder / "concepts.txt", folder / "held.jsonl"
+        return cls(
+            (*read(sorted(folder.glob("*/*.tsv"))), *turns_of(read_calls(sorted((folder / "calls").glob("*.txt"))))),
+            tuple(turns_of(read_held(held))) if held.exists() else (),
+            Concepts.load(concepts) if concepts.exists() else Concepts(),
+            Rules.load(sorted(common)),
+        )
+
+    def classifier(self, further: Sequence[Example] = ()) -> Classifier:
+        """Train on the examples and on further ones, and calibrate."""
+        made = train([*self.examples, *further], self.concepts, self.rules)
+        return calibrated(made, self.held, self.rules)
+
+
 def digest(examples: Iterable[Example]) -> str:
     """Return a short hash of examples, whatever their order."""
-    rows = sorted(f"{one.text}\t{one.before}\t{one.speaker}\t{'|'.join(sorted(one.nodes))}" for one in examples)
+    rows = sorted(
+        f"{one.text}\t{one.before}\t{one.speaker}\t{'|'.join(sorted(one.nodes))}{'|'.join(sorted(one.standing))}"
+        for one in examples
+    )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
-def train(examples: Sequence[Example], concepts: Concepts | None = None, *, seed: int = 1) -> Classifier:
-    """Train a classifier: a logistic regression with L2 for each node, by stochastic descent (Bottou 2010).
+def around(example: Example, rules: Rules | None) -> Around:
+    """Return what is around an example, as the judge of a call would see it."""
+    if rules is None:
+        return Around(example.before, standing=example.standing)
+    context = Context(example.before, example.talk_ms)
+    return Around(
+        example.before, believed(rules.matcher.hits(example.text, example.speaker, context)), example.standing
+    )
 
-    Nodes and signals with fewer than thirty examples are left to the rules. The same examples and seed give the same
-    classifier.
+
+def train(
+    examples: Sequence[Example], concepts: Concepts | None = None, rules: Rules | None = None, *, seed: int = 1
+) -> Classifier:
+    """Train a classifier: a logistic regression for each node, by stochastic descent (Bottou 2010).
+
+    It runs over the examples eight times and stops there, which is all the regularization that it has: with a penalty
+    on the weights it did worse on calls of unseen writers. Nodes and signals with fewer than thirty examples are left
+    to the rules. The same examples and seed give the same classifier.
     """
     labels = Counter(node for one in examples for node in one.nodes)
     concepts = concepts or Concepts()
     labels[AGENT_SPEAKS] = sum(one.speaker is Speaker.AGENT for one in examples)
     nodes = tuple(node for node in (*CATALOGUE, *SIGNALS, AGENT_SPEAKS) if labels[node] >= _ENOUGH)
     chance = np.random.default_rng(seed)
-    examples = [*examples, *_joined(examples, chance)]
     seen: Counter[int] = Counter()
-    features = [counted(one.text, context(one.before, concepts), concepts) for one in examples]
+    features = [counted(one.text, around(one, rules), concepts) for one in examples]
     for one in features:
         seen.update({feature for kind in one for feature in kind.features.tolist()})
     keys = np.array(sorted(key for key, times in seen.items() if times >= _SEEN_AT_LEAST), dtype=np.uint32)
@@ -121,80 +207,95 @@ def train(examples: Sequence[Example], concepts: Concepts | None = None, *, seed
     weights, bias = _fit(empty, examples, features, chance)
     # Eight bits a weight: a quarter of the size, and what unseen examples get moved by .0005 on average, .03 at most
     scale = np.maximum(np.abs(weights).max(axis=0), 1e-6) / 127
-    return Classifier(
-        nodes,
-        keys,
-        rarity,
+    return replace(
+        empty,
         weights=np.rint(weights / scale).astype(np.int8),
         scale=scale.astype(np.float32),
         bias=bias.astype(np.float32),
-        version="",
-        concepts=concepts,
     )
 
 
-def _joined(examples: Sequence[Example], chance: np.random.Generator) -> list[Example]:
-    """Make turns of two examples of one speaker, a third as many as there are examples.
-
-    People say more than one thing before the other speaks, most of it beside the point: examples of one sentence alone
-    leave the classifier sure of short turns only.
-    """
-    whole = [one for one in examples if not one.signals and len(one.text) > _SHORT]
-    said = {who: [one for one in whole if one.speaker is who] for who in (Speaker.AGENT, Speaker.CUSTOMER)}
-    plain = {who: [one for one in some if not one.nodes] for who, some in said.items()}
-    out: list[Example] = []
-    for _ in range(len(whole) // 3):
-        who = Speaker.AGENT if chance.random() < _AGENTS else Speaker.CUSTOMER
-        beside = plain[who] if plain[who] and chance.random() < _BESIDE else said[who]
-        if not said[who]:
-            continue
-        pair = [said[who][chance.integers(len(said[who]))], beside[chance.integers(len(beside))]]
-        if chance.random() < 0.5:
-            pair.reverse()
-        first, second = pair
-        stop = "" if first.text[-1] in "。！？，" else "，"
-        nodes = first.nodes | second.nodes
-        out.append(Example(first.text + stop + second.text, first.before, who, nodes))
-    return out
-
-
 def _fit(
-    empty: Classifier,
-    examples: Sequence[Example],
-    features: Sequence[list[Counted]],
-    chance: np.random.Generator,
+    empty: Classifier, examples: Sequence[Example], features: Sequence[list[Counted]], chance: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Descend; the decay of all weights is kept in one factor, so that a step touches only the features of its row."""
+    """Descend at a constant rate; a step touches only the features of its row."""
     rows = []
     for one, counts in zip(examples, features, strict=True):
         at, value = empty.place(counts)
         if one.speaker is Speaker.AGENT:
             at, value = np.append(at, len(empty.keys)), np.append(value, np.float32(AGENT))
-        rows.append((at, value[:, None]))
+        rows.append((at, value))
     wanted = np.array([[node in one.nodes for node in empty.nodes] for one in examples], dtype=np.float32)
-    told = np.array([[(node in SIGNALS) == one.signals for node in empty.nodes] for one in examples], dtype=np.float32)
-    role = empty.nodes.index(AGENT_SPEAKS) if AGENT_SPEAKS in empty.nodes else None
+    told = np.array(
+        [[one.whole or (node in SIGNALS) == one.signals for node in empty.nodes] for one in examples], dtype=np.float32
+    )
     # Who accepts, answers, decides or fixes a day raises nothing by that; of the other signals this can't be said.
     quiet = [one.signals and bool(one.nodes & QUIET) for one in examples]
     told[np.array(quiet, dtype=bool)] = 1
+    told[np.array([one.whole for one in examples], dtype=bool)] *= _CALLS_COUNT
+    role = empty.nodes.index(AGENT_SPEAKS) if AGENT_SPEAKS in empty.nodes else None
     if role is not None:
         wanted[:, role] = [one.speaker is Speaker.AGENT for one in examples]
         told[:, role] = 1
+    telling = _telling(empty, features)
     weights = np.zeros((len(empty.keys) + 1, len(empty.nodes)), dtype=np.float32)
     bias = np.full(len(empty.nodes), -3.0, dtype=np.float32)
-    factor, step = 1.0, 0
+    told *= 1 + (_POSITIVES_COUNT - 1) * wanted
     for _ in range(_EPOCHS):
         for row in chance.permutation(len(rows)):
             at, value = rows[row]
-            step += 1
-            rate = _RATE / (1 + _RATE * _DECAY * step)
-            score = (value * weights[at]).sum(axis=0) * factor + bias
-            error = 1 / (1 + np.exp(-score)) - wanted[row]
-            error *= told[row] * (1 + (_POSITIVES_COUNT - 1) * wanted[row])
-            factor *= 1 - rate * _DECAY
-            weights[at] -= (rate / factor) * (value * error)
-            bias -= 0.1 * rate * error
+            here = weights[at]
+            error = (1 / (1 + np.exp(-(value @ here + bias))) - wanted[row]) * told[row]
+            weights[at] = here - np.outer(value * np.float32(_RATE), error)
+            bias -= np.float32(0.1 * _RATE) * error
             if role is not None:
-                # Who speaks is to be told from the words, not from the feature that says it.
-                weights[-1, role] = 0
-    return weights * np.float32(factor), bias
+                weights[telling, role] = 0
+    return weights, bias
+
+
+def calibrated(classifier: Classifier, held: Sequence[Example], rules: Rules | None = None) -> Classifier:
+    """Bring probabilities to what came true on examples that nothing was learned from (Platt 1999).
+
+    One slope for all nodes and a shift for each, held near zero where examples are few.
+    """
+    if not held:
+        return classifier
+    scores = np.stack([classifier.scores(one.text, one.speaker, around(one, rules)) for one in held])
+    came = np.array([[node in one.nodes for node in classifier.nodes] for one in held], dtype=np.float64)
+    if AGENT_SPEAKS in classifier.nodes:
+        came[:, classifier.nodes.index(AGENT_SPEAKS)] = [one.speaker is Speaker.AGENT for one in held]
+    told = np.array([[_may(node, one.speaker) for node in classifier.nodes] for one in held], dtype=np.float64)
+    slope, shift = 1.0, np.zeros(len(classifier.nodes))
+
+    def error(slope: float, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        sure: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(slope * scores + shift, -30, 30)))
+        return (sure - came) * told
+
+    # Both derivatives of the likelihood only rise: halving finds where they are nought, wherever it begins.
+    for _ in range(_ROUNDS):
+        low, high = _SLOPES
+        for _ in range(_HALVINGS):
+            slope = (low + high) / 2
+            low, high = (low, slope) if (error(slope, shift) * scores).sum() > 0 else (slope, high)
+        least, most = np.full_like(shift, -_SHIFT), np.full_like(shift, _SHIFT)
+        for _ in range(_HALVINGS):
+            shift = (least + most) / 2
+            above = error(slope, shift).sum(axis=0) + _NEAR * shift > 0
+            least, most = np.where(above, least, shift), np.where(above, shift, most)
+    return replace(
+        classifier,
+        scale=(classifier.scale * slope).astype(np.float32),
+        bias=(classifier.bias * slope + shift).astype(np.float32),
+    )
+
+
+def _may(name: str, speaker: Speaker) -> bool:
+    """Say whether this party may raise the node."""
+    return name not in CATALOGUE or CATALOGUE[name].speaker in (None, speaker)
+
+
+def _telling(empty: Classifier, features: Sequence[list[Counted]]) -> NDArray[np.intp]:
+    """Return the places of what tells who speaks without a word: that is to be told from the words."""
+    known = {int(feature) for kinds in features for kind in kinds[-CIRCUMSTANCES:] for feature in kind.features}
+    places = np.flatnonzero(np.isin(empty.keys, np.array(sorted(known), dtype=np.uint32)))
+    return np.append(places, len(empty.keys))
