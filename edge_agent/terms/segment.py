@@ -84,7 +84,16 @@ class Segmenter:
                         remedy="put the folder in its place again, or make it anew with scripts/train_segmenter",
                     )
             extractor, weights = _read(folder)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+        ) as error:
             raise ModelError(f"no segmenter that can be read: {error}", where=str(folder), remedy=_SAYS) from error
         version = str(card.get("version") or hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:12])
         count = len(weights) // len(_TAGS) - len(_TAGS)
@@ -177,10 +186,9 @@ def _read(folder: Path) -> tuple[Any, NDArray[np.float64]]:
     if sorted(tags, key=tags.get) != list(_TAGS) or sorted(tags.values()) != list(range(len(_TAGS))):
         raise ValueError(f"its tags are {', '.join(map(str, tags))}, not {', '.join(_TAGS)}")
     with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
-        sizes = [int(size) for size in stored["sizes"]]
+        kinds, count = (int(size) for size in stored["sizes"])
         weights = np.ascontiguousarray(stored["w"], np.float64)
-    count = len(names)
-    if sizes != [len(_TAGS), count] or weights.shape != (len(_TAGS) * (count + len(_TAGS)),):
+    if kinds != len(_TAGS) or weights.shape != (len(_TAGS) * (count + len(_TAGS)),):
         raise ValueError(f"{WEIGHTS} does not belong to {FEATURES}")
     if set(map(type, names.values())) != {int} or not 0 <= min(names.values()) <= max(names.values()) < count:
         raise ValueError(f"{FEATURES} numbers features that there are not")
