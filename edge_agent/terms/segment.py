@@ -40,6 +40,10 @@ _FIRST, _SINGLE, _LAST = _TAGS.index("B"), _TAGS.index("B_single"), _TAGS.index(
 _NEVER = -1e6
 _WIDE = str.maketrans({code: code + 0xFEE0 for code in (*range(0x41, 0x5B), *range(0x61, 0x7B))})
 _PIECE = re.compile(r"[A-Za-z0-9]+(?:[.+-][A-Za-z0-9]+)*|\s+|[^\sA-Za-z0-9]+")
+_UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+"""What numpy, msgpack and pkuseg raise where a file isn't what its name says."""
 _SAYS = "set [dictionary] segmenter to the folder of a pkuseg model, to off, or leave it empty for the shipped one"
 
 
@@ -84,16 +88,7 @@ class Segmenter:
                         remedy="put the folder in its place again, or make it anew with scripts/train_segmenter",
                     )
             extractor, weights = _read(folder)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-        ) as error:
+        except _UNREADABLE as error:
             raise ModelError(f"no segmenter that can be read: {error}", where=str(folder), remedy=_SAYS) from error
         version = str(card.get("version") or hashlib.sha256("".join(hashes.values()).encode()).hexdigest()[:12])
         count = len(weights) // len(_TAGS) - len(_TAGS)
