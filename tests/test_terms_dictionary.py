@@ -144,6 +144,15 @@ def test_a_shortened_name_is_named_and_stays() -> None:
     assert found("已经通过了一致性评价", dictionary) == [("一致性评价", "exact", "一致性评价")]
 
 
+def test_a_long_term_is_found_wherever_a_syllable_is_missing_though_many_share_its_end() -> None:
+    firms = one(*(Term(f"{first}{second}鸿食品有限公司") for first in "冠佳宏盛永瑞" for second in "祥华福康"))
+    whole = "冠祥鸿食品有限公司"
+    for place in range(1, len(whole) - 1):
+        heard = whole[:place] + whole[place + 1 :]
+        if place > 1:  # without 冠 or 祥 it may be another firm
+            assert [hit.term for hit in firms.recognise(f"我问的是{heard}的货").terms] == [whole]
+
+
 def test_a_filler_may_be_part_of_a_word() -> None:
     dictionary = Dictionary.compile([Pack("a", terms=(Term("授信额度", "product"),))])
     said = dictionary.recognise("授信额度，受信额度，授信嗯额度")

@@ -2,9 +2,10 @@
 
 Every term gives its syllables as they are and with each one left out; a text gives its runs of syllables, and those
 with one inside left out. Where two of these are equal, the term is at most one edit away (the deletion neighbourhood of
-Mor & Fraenkel 1982, which SymSpell made known). A term of more than eight syllables gives its two halves: one of them
-is whole if the error lies in the other. Keys are 64-bit hashes in one sorted array; all runs
-of a text are looked up at once by numpy, most of them stopped by a table of one byte for each of 2²² hashes.
+Mor & Fraenkel 1982, which SymSpell made known). A term of more than eight syllables gives its two halves and some
+other pieces of its head and tail: one of them is whole wherever the error lies. Keys are 64-bit hashes in one sorted
+array; all runs of a text are looked up at once by numpy, most of them stopped by a table of one byte for each of 2²²
+hashes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 LONGEST = 8
 """Syllables of a key."""
 SHORTEST = 2
+_HEAD, _TAILS = 3, (6, 8)
+"""Further pieces of long terms: one of their halves may be what many share (有限公司), and the error in the other."""
 MOST = 48
 """Terms that may share a key; a key that more terms share says nothing (限公司)."""
 _TABLE_BITS = 22
@@ -79,8 +82,10 @@ class Seeds:
             values = _values("".join(forms[row][0] for row in chosen)).reshape(len(chosen), length)
             numbers = np.array([forms[row][1] for row in chosen], np.int32)
             if length > LONGEST:
-                first, last = min(LONGEST, (length + 1) // 2), min(LONGEST, length // 2)
-                cuts = [(values[:, :first], -2), (values[:, -last:], -3)]
+                firsts = {min(LONGEST, (length + 1) // 2), _HEAD}
+                lasts = {min(LONGEST, length // 2), *(last for last in _TAILS if length - last <= LONGEST)}
+                cuts = [(values[:, :first], -2) for first in sorted(firsts)]
+                cuts += [(values[:, -last:], -3) for last in sorted(lasts)]
             else:
                 cuts = [(np.delete(values, out, axis=1), out) for out in range(length)]
                 cuts.append((values, -1))
