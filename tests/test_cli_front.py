@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from edge_agent import cli
 from edge_agent.errors import EdgeError
@@ -34,8 +36,9 @@ def python(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def commands() -> list[str]:
-    names = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
-    return names + [str(group.name) for group in cli.app.registered_groups]
+    app = cli.front()
+    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    return names + [str(group.name) for group in app.registered_groups]
 
 
 def test_help_lists_every_command_and_is_no_error() -> None:
@@ -44,6 +47,13 @@ def test_help_lists_every_command_and_is_no_error() -> None:
     assert done.stdout.startswith("Usage: ")
     listed = {line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.split()}
     assert set(commands()) <= listed
+
+
+def test_the_list_of_commands_says_what_the_commands_say() -> None:
+    listed = [(name, sentence) for names in cli.COMMANDS.values() for name, sentence in names.items()]
+    whole = get_command(cli.front())
+    assert isinstance(whole, TyperGroup)
+    assert listed == [(name, command.get_short_help_str(300)) for name, command in whole.commands.items()]
 
 
 def test_no_arguments_is_the_help() -> None:
@@ -107,7 +117,7 @@ def test_an_error_is_said_in_words(
     def command() -> None:
         raise kind("it is broken", where="line 7", remedy="mend it")
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(cli, "front", lambda words: command)
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == kind.exit_code
@@ -115,7 +125,7 @@ def test_an_error_is_said_in_words(
 
 
 def test_a_fault_of_the_program_is_no_traceback_unless_asked_for() -> None:
-    program = "import edge_agent.cli as cli\ncli.app = lambda: 1 / 0\ncli.main()\n"
+    program = "import edge_agent.cli as cli\ncli.front = lambda words: 1 / 0\ncli.main()\n"
     done = python(program)
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "Error: ZeroDivisionError: division by zero"
