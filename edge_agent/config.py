@@ -82,7 +82,7 @@ class Hear(Section):
         "auto", "Bring a party that is too quiet to the level of a telephone, and take away a constant offset."
     )
     behind_ms: int = _setting(
-        200,
+        400,
         "Recognition is behind if an utterance of a live call waits so long for the model; the first measure is taken"
         " then, and one more for each half of it.",
         unit="ms",
@@ -150,7 +150,13 @@ class Model(Section):
     threads: int = _setting(
         1, "Threads that each of them uses; more than one pays only for larger models.", unit="threads", ge=1, le=64
     )
-    batch: int = _setting(8, "Utterances recognized in one call at most.", unit="utterances", ge=1, le=64)
+    batch: int = _setting(
+        4,
+        "Utterances recognized in one call at most; the more, the less each costs, and the longer all of them wait.",
+        unit="utterances",
+        ge=1,
+        le=64,
+    )
     gather_ms: int = _setting(
         40, "How long an utterance waits for others to share a call with.", unit="ms", ge=0, le=1000
     )

@@ -48,6 +48,8 @@ _PAUSES = "paused.json"
 class Appliance:
     """One branch server at work.
 
+    Sources may be attached before it is started: what they say waits while `start` reads the model and what judges.
+
     `observe` is told each outcome after it was committed, on the thread that understands. `failed` becomes set when the
     understanding thread ended by a fault: the appliance is deaf then and must be restarted. `left` says, once it is
     closed, how many events head office has not acknowledged.
@@ -65,21 +67,20 @@ class Appliance:
         self._swapping = threading.Lock()
         self.failed = threading.Event()
         self.left = 0
-        knowledge = rooms.open_knowledge(config)
-        desks = rooms.open_desks(config)
-        self._model = desks[0].careful.name
+        self._ready = False
+        card = rooms.model_card(config)
+        self._model = card.title
         self._pauses = Pauses(paths.under_state(_PAUSES))
         self._intakes: list[Intake] = []
         self._corridor = Corridor(
-            desks,
-            knowledge,
+            card,
+            None,
             rooms.corridor_settings(config),
             pauses=self._pauses,
             spool=rooms.open_spool(config),
         )
         self.keeper = Keeper(paths.under_state(config.store.database), min_free_mib=config.store.min_free_mib)
         self._corridor.past_calls = self.keeper.past_calls
-        self._adopt(knowledge)
         self._published: Published | None = None
         self._uplink: Uplink | None = None
         if config.uplink.hub:
@@ -94,7 +95,16 @@ class Appliance:
         self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)
 
     def start(self) -> None:
-        """Begin to understand what is attached, and to tell head office."""
+        """Read the model and what judges, and begin to understand what is attached and to tell head office.
+
+        Raises:
+            EdgeError: the model, a pack or a rule file can't be used.
+        """
+        with self._reloading:
+            knowledge = rooms.open_knowledge(self._config)
+            self._corridor.equip(rooms.open_desks(self._config), knowledge)
+            self._adopt(knowledge)
+            self._ready = True
         if self._published is not None:
             self._published.start()
         if self._uplink is not None:
@@ -231,6 +241,9 @@ class Appliance:
         return {"agent": __version__, "dictionary": dictionary, "rules": rules, "model": self._model}
 
     def _judges(self) -> tuple[str, str]:
+        """Name the dictionary and the rules in force; neither has a name before it is read."""
+        if not self._ready:
+            return "", ""
         versions = self._corridor.knowledge.versions()
         return versions.dictionary, versions.rules
 
@@ -339,11 +352,12 @@ def run(config: Config, *, until_done: bool = False) -> int:
             for source in config.sources
             if source.kind != SourceKind.FILE
         ]
-        appliance.start()
         for source in files:
             appliance.attach(source)
         for intake in intakes:
             appliance.receive(intake)
+        log.info("hearing %d sources; the model and what judges are being read", len(config.sources))
+        appliance.start()
         notify.ready()
         log.info("site %s hears %d sources", config.site.id, len(config.sources))
         finishing = threading.Thread(target=appliance.finish, name="finish", daemon=True)

@@ -60,18 +60,22 @@ class _Guess:
 
 
 class Door:
-    """The lines of all calls. Listeners `put`, one thread `take`s; `hints` names the hotwords of an utterance."""
+    """The lines of all calls. Listeners `put`, one thread `take`s; `hints` names the hotwords of an utterance.
+
+    Without desks utterances wait until the workers are given some; `buckets` says till then how long they may be.
+    """
 
     def __init__(
         self,
         desks: Sequence[Desk],
         *,
         width: int = 256,
-        batch: int = 8,
+        batch: int = 4,
         gather_s: float = 0.04,
-        behind_s: float = 0.2,
+        behind_s: float = 0.4,
         spool: Spool | None = None,
         hints: Callable[[Spoken], Sequence[str]] = lambda spoken: (),
+        buckets: tuple[int, ...] = (),
     ) -> None:
         self.workers = Workers(
             desks,
@@ -81,6 +85,7 @@ class Door:
             gather_s=gather_s,
             behind_s=behind_s,
             spool=spool,
+            buckets=buckets,
         )
         self._width = width
         self._spool = spool

@@ -114,11 +114,15 @@ class Listener:
         *,
         gain: bool = True,
     ) -> None:
+        # Imported here and not on the thread, so that two threads never import parts of one package at once.
+        from edge_agent.audio.gain import Leveller
+        from edge_agent.vad import Segmenter
+
         self._source = source
-        self._gain = gain
+        self._leveller = Leveller(len(source.call.speakers)) if gain else None
+        self._segmenter = Segmenter(source.call, endpoint)
         self._pauses = pauses or Pauses()
         self._paused_from: int | None = None
-        self._endpoint = endpoint
         self._door = door
         self._stopping = stopping
         self._deliveries = _Deliveries()
@@ -135,17 +139,17 @@ class Listener:
         self._source.close()
 
     @property
+    def call(self) -> Call:
+        """The call that is heard."""
+        return self._source.call
+
+    @property
     def alive(self) -> bool:
         """Whether something may still come through the door from here."""
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        from edge_agent.audio.gain import Leveller
-        from edge_agent.vad import Segmenter
-
-        call = self._source.call
-        self._leveller = Leveller(len(call.speakers)) if self._gain else None
-        segmenter = Segmenter(call, self._endpoint)
+        call, segmenter = self._source.call, self._segmenter
         reason, error = "end of source", None
         self._door.put(Opened(call))
         try:

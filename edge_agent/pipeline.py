@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edge_agent import event, evidence
+from edge_agent.asr.card import Card
 from edge_agent.asr.workers import Desk, Prompted, Recognized, Recognizer
 from edge_agent.door import Door
 from edge_agent.errors import OverloadError
@@ -47,9 +48,9 @@ class Settings:
     site: str
     endpoint: EndpointSettings
     queue_utterances: int = 256
-    batch: int = 8
+    batch: int = 4
     gather_ms: int = 40
-    behind_ms: int = 200
+    behind_ms: int = 400
     gain: bool = True
     about: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -124,6 +125,8 @@ class Conversation:
 class Corridor:
     """Sources in, outcomes out.
 
+    In place of recognizers there may be the card of the model that is yet to be read, and no knowledge: then sources
+    are heard already, and what was said waits until `equip` brings both.
     `attach` begins to hear a source, `receive` every source that an intake announces; `outcomes` yields what comes of
     them, in the thread that asks; `close` says that no further source or intake comes, so that `outcomes` ends after
     the last call; `stop` ends all calls now, and what was heard by then is still judged. `knowledge` may be swapped at
@@ -132,27 +135,25 @@ class Corridor:
 
     def __init__(
         self,
-        engine: Recognizer | Sequence[Desk],
-        knowledge: Knowledge,
+        engine: Recognizer | Sequence[Desk] | Card,
+        knowledge: Knowledge | None,
         settings: Settings,
         pauses: Pauses | None = None,
         *,
         spool: Spool | None = None,
     ) -> None:
-        self.knowledge = knowledge
+        self.knowledge: Knowledge
         self.past_calls: Callable[[str], Sequence[PastCall]] = lambda customer_id: ()
         """What is remembered of a customer's calls, oldest first; whoever keeps them says so."""
         self._pauses = pauses or Pauses()
         self.refused = 0
         """How many calls were not let in."""
-        desks = engine if isinstance(engine, Sequence) else [Desk.of(engine)]
-        self._model = desks[0].careful.name
-        for desk in desks:
-            desk.heed(lambda: self.knowledge.dictionary)
         self._settings = settings
-        self._endpoint = within_context(settings.endpoint, desks[0].careful.buckets[-1])
+        buckets = engine.buckets_s if isinstance(engine, Card) else _desks(engine)[0].careful.buckets
+        self._endpoint = within_context(settings.endpoint, buckets[-1])
         self._door = Door(
-            desks,
+            (),
+            buckets=buckets,
             width=settings.queue_utterances,
             batch=settings.batch,
             gather_s=settings.gather_ms / 1000,
@@ -160,7 +161,6 @@ class Corridor:
             spool=spool,
             hints=self._hints,
         )
-        self._prompted = isinstance(desks[0].careful, Prompted) and desks[0].careful.takes_prompts
         self._spool = spool
         self._listeners: list[Listener] = []
         self._receptions: list[Reception] = []
@@ -168,6 +168,18 @@ class Corridor:
         self._conversations: dict[str, Conversation] = {}
         self._closing = threading.Event()
         self._stopping = threading.Event()
+        if not isinstance(engine, Card) and knowledge is not None:
+            self.equip(engine, knowledge)
+
+    def equip(self, engine: Recognizer | Sequence[Desk], knowledge: Knowledge) -> None:
+        """Bring what recognizes and what judges, before `outcomes`."""
+        self.knowledge = knowledge
+        desks = _desks(engine)
+        self._model = desks[0].careful.name
+        self._prompted = isinstance(desks[0].careful, Prompted) and desks[0].careful.takes_prompts
+        for desk in desks:
+            desk.heed(lambda: self.knowledge.dictionary)
+        self._door.workers.seat(desks)
 
     def attach(self, source: Source) -> None:
         """Hear a source until it ends or `stop` is called, and close it then.
@@ -228,8 +240,11 @@ class Corridor:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """The calls that run."""
-        return tuple(conversation.call for conversation in list(self._conversations.values()))
+        """The calls that run, those first whose beginning was judged already."""
+        with self._lock:
+            heard = [listener.call for listener in self._listeners if listener.alive]
+        running = [conversation.call for conversation in list(self._conversations.values())]
+        return tuple({call.id: call for call in (*running, *heard)}.values())
 
     def lag_ms(self, call: Call) -> list[int]:
         """Return for each channel for how long its oldest utterance has waited since it was said, in ms; 0: none."""
@@ -305,6 +320,10 @@ class Corridor:
                 ended = event.call_ended(site, call, item.end_ms, conversation.utterances, item.reason, versions)
                 shadowed = conversation.judging.shadowed(site, model)
                 return Outcome(item, (*events, ended), None, findings, conversation.judging.memory, shadowed)
+
+
+def _desks(engine: Recognizer | Sequence[Desk]) -> Sequence[Desk]:
+    return engine if isinstance(engine, Sequence) else [Desk.of(engine)]
 
 
 def within_context(endpoint: EndpointSettings, longest_s: int) -> EndpointSettings:

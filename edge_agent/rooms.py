@@ -16,7 +16,7 @@ from edge_agent.pipeline import Knowledge, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edge_agent.asr import Engine
+    from edge_agent.asr import Card, Engine
     from edge_agent.asr.spool import Spool
     from edge_agent.asr.workers import Desk
     from edge_agent.audio import Intake
@@ -64,6 +64,13 @@ def rule_files(config: Config) -> list[Path]:
 def published_folder() -> Path:
     """Return where the rule sets lie that head office published, and the record of what was taken."""
     return paths.state() / "published"
+
+
+def model_card(config: Config) -> Card:
+    """Return the card of the model in use, without reading the model."""
+    from edge_agent.asr import Card
+
+    return Card.load(model_folder(config))
 
 
 def open_engine(config: Config) -> Engine:

@@ -275,7 +275,7 @@ def on_one_core(calls: int, seconds: float) -> Heard:
     talk()
     core, scheduler, ladder = OneCore(calls, seconds), Scheduler(), Ladder()
     worst = Step.NONE
-    counts = {"batches": 0, "utterances": 0}
+    counts = {"batches": 0, "utterances": 0, "careful": 0, "guesses": 0}
     with tempfile.TemporaryDirectory() as name, Store.open(Path(name) / "bench.db") as store:
         given = config(Path(name), workers=1)
         (desk,) = rooms.open_desks(given)
@@ -333,6 +333,8 @@ def on_one_core(calls: int, seconds: float) -> Heard:
             hypotheses = core.work(partial(desk.at(step).transcribe, samples))
             counts["batches"] += 1
             counts["utterances"] += len(taken)
+            counts["careful"] += len(taken) if step < Step.BEAM_ONE else 0
+            counts["guesses"] += sum(job.guess for job in taken)
             for job, (number, utterance), hypothesis in zip(taken, chosen, hypotheses, strict=True):
                 if job.guess:
                     if number in guesses and guesses[number][0] == job.key:
@@ -341,7 +343,12 @@ def on_one_core(calls: int, seconds: float) -> Heard:
                 core.work(partial(judge, number, utterance, hypothesis))
                 core.done(number, utterance)
     core.heard.wall_s = core.now
-    core.heard.load = {"step": worst.name.lower(), "batch": counts["utterances"] / max(1, counts["batches"])}
+    core.heard.load = {
+        "step": worst.name.lower(),
+        "batch": counts["utterances"] / max(1, counts["batches"]),
+        "careful": counts["careful"] / max(1, counts["utterances"]),
+        "guesses": counts["guesses"],
+    }
     return core.heard
 
 

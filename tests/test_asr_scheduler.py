@@ -40,6 +40,16 @@ def test_finals_come_before_guesses_however_urgent() -> None:
     assert [keys(scheduler.take(9.0)) for _ in range(2)] == [[2], [1]]
 
 
+def test_a_guess_is_made_alone_and_only_where_no_final_waits() -> None:
+    scheduler = Scheduler(batch=4, gather_s=0.04)
+    for key, guess in ((1, True), (2, True), (3, False)):
+        scheduler.add(job(key, str(key), guess=guess, at=5.0))
+    assert scheduler.take(5.01) == [], "an idle worker waits for the final and those it shares a call with"
+    assert [keys(scheduler.take(5.05)) for _ in range(4)] == [[3], [1], [2], []]
+    scheduler.add(job(4, guess=True, at=6.0))
+    assert keys(scheduler.take(6.0)) == [4], "nothing shares its call, so it need not wait"
+
+
 def test_a_call_with_a_burst_does_not_keep_the_others_waiting() -> None:
     scheduler = Scheduler(batch=1)
     for key in range(1, 6):

@@ -104,7 +104,7 @@ def test_sighup_takes_new_rules_and_refuses_wrong_ones(cli: Cli, started: Start,
     rules.write_text((TOP / "tests/data/rules/site.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     config = write_config(tmp_path, realtime=True, more=f'[nodes]\nrules = ["{rules}"]')
     process = started("run", "-c", config)
-    before = wait_for(lambda: status_of(cli, config))["rules"]
+    before = wait_for(lambda: (status := status_of(cli, config)) and status["rules"])
 
     rules.write_text(rules.read_text(encoding="utf-8").replace("太离谱了", "太夸张了"), encoding="utf-8")
     process.send_signal(signal.SIGHUP)

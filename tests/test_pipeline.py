@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -186,6 +187,34 @@ def test_a_file_waits_at_a_full_door_and_loses_nothing(knowledge: Knowledge) -> 
     came = outcomes(corridor)
     assert not [outcome for outcome in came if isinstance(outcome.item, Missed)]
     assert sum(outcome.transcript is not None for outcome in came) >= 6
+
+
+def test_calls_are_heard_before_the_model_is_read_and_nothing_is_lost(knowledge: Knowledge) -> None:
+    late = Corridor(rooms.model_card(CONFIG), None, rooms.corridor_settings(CONFIG))
+    source = Played(chunks(TUTORING), live=True)
+    late.attach(source)
+    assert [call.id for call in late.calls] == ["played"]
+    assert source.closed.wait(60), "it is heard to its end"
+    late.equip(Scripted(["话"] * 50), knowledge)
+    came = outcomes(late)
+    prompt = Corridor(Scripted(["话"] * 50), knowledge, rooms.corridor_settings(CONFIG))
+    prompt.attach(Played(chunks(TUTORING), live=True))
+    wanted = outcomes(prompt)
+    assert [type(one.item) for one in came] == [type(one.item) for one in wanted]
+    assert sum(one.transcript is not None for one in came) >= 6
+
+
+def test_waiting_for_the_model_to_be_read_is_no_reason_for_less_care(knowledge: Knowledge) -> None:
+    corridor = Corridor(rooms.model_card(CONFIG), None, replace(rooms.corridor_settings(CONFIG), behind_ms=50))
+    source = Played(chunks(TUTORING), live=True)
+    corridor.attach(source)
+    assert source.closed.wait(60)
+    time.sleep(0.1)
+    corridor.attach(Played(chunks(TUTORING)[:5], live=True, call_id="another"))
+    assert corridor.load()["step"] == "none"
+    corridor.stop()
+    corridor.equip(Scripted(["话"] * 50), knowledge)
+    outcomes(corridor)
 
 
 def test_a_source_that_breaks_ends_its_call_and_no_other(knowledge: Knowledge) -> None:

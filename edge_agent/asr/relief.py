@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-CALM_S = 10.0
+CALM_S = 5.0
 """After so long without need the last step is taken back, and then the one before it."""
 
 
@@ -32,11 +32,12 @@ LARGER = 4
 class Ladder:
     """Which step is in force.
 
-    The first is taken when a final has waited `behind_s`, and each further one for half as much more. `SPOOLING` is in
+    The first is taken when a final has waited `behind_s`, and each further one for half as much more: with the silence
+    that ends an utterance and the work on it, no effort is spared while text comes well within 1.5 s. `SPOOLING` is in
     force while the queue in memory is full, `REFUSING` while the spool is full as well.
     """
 
-    def __init__(self, behind_s: float = 0.2) -> None:
+    def __init__(self, behind_s: float = 0.4) -> None:
         self.step = Step.NONE
         self._behind_s = behind_s
         self._needed_at = 0.0

@@ -3,7 +3,8 @@
 Finals come before guesses (utterances that are probably over), then the earliest deadline first (Liu & Layland 1973). A
 call that has several utterances waiting is held back by `FAIR_S` for each that came before, so that none takes the
 model for itself. Utterances share a call if they are equal in the length of context (bucket) and in the prompt slot;
-the most urgent one waits `gather_s` at most for others to share with. Times are monotonic seconds.
+the most urgent one waits `gather_s` at most for others to share with. A guess is made alone, and only where no final
+waits: the next final waits for one guess at most. Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Job:
 class Scheduler:
     """The jobs that wait. `batch` is how many share a call at most."""
 
-    def __init__(self, batch: int = 8, gather_s: float = 0.04) -> None:
+    def __init__(self, batch: int = 4, gather_s: float = 0.04) -> None:
         self.batch = batch
         self._gather_s = gather_s
         self._jobs: dict[int, Job] = {}
@@ -94,7 +95,9 @@ class Scheduler:
         order = self._order()
         if not order:
             return [], self._gather_s
-        mates = [job for job in order if job.group == order[0].group][:batch]
+        if order[0].guess:
+            return order[:1], 0.0
+        mates = [job for job in order if job.group == order[0].group and not job.guess][:batch]
         if len(mates) == batch:
             return mates, 0.0
         return mates, max(0.0, min(job.arrived for job in mates) + self._gather_s - now)

@@ -7,6 +7,7 @@ how much effort. What comes of them is told to `done` on the worker's thread.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -127,7 +128,9 @@ class Recognized:
 class Workers:
     """Recognizes on as many threads as there are desks.
 
-    `done` is called with the key and the result of each task; `failed` once with what ended a thread by a fault.
+    Utterances may be handed over before there are any: `seat` brings the recognizers later, and `buckets` (their
+    lengths of context in seconds, rising) must be known till then. `done` is called with the key and the result of each
+    task; `failed` once with what ended a thread by a fault.
     `counts` says how many utterances, calls of the model, guesses (made, dropped) and texts not believed there were.
     """
 
@@ -137,10 +140,11 @@ class Workers:
         done: Callable[[int, Recognized], None],
         failed: Callable[[Exception], None],
         *,
-        batch: int = 8,
+        batch: int = 4,
         gather_s: float = 0.04,
-        behind_s: float = 0.2,
+        behind_s: float = 0.4,
         spool: Spool | None = None,
+        buckets: tuple[int, ...] = (),
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.ladder = Ladder(behind_s)
@@ -153,7 +157,15 @@ class Workers:
         self._numbers = count(1)
         self._changed = threading.Condition()
         self._closing = False
+        self._started_at = math.inf
         self._full = False
+        self._threads: list[threading.Thread] = []
+        self._buckets = buckets
+        if desks:
+            self.seat(desks)
+
+    def seat(self, desks: Sequence[Desk]) -> None:
+        """Have a thread for each of these desks, before `start`."""
         self._threads = [
             threading.Thread(target=self._run, args=(desk,), name=f"recognize-{number}", daemon=True)
             for number, desk in enumerate(desks)
@@ -162,6 +174,7 @@ class Workers:
 
     def start(self) -> None:
         """Begin to recognize."""
+        self._started_at = time.monotonic()
         for thread in self._threads:
             thread.start()
 
@@ -231,9 +244,10 @@ class Workers:
         """Look how far behind recognition is, and give up or take up accordingly."""
         now = time.monotonic()
         before = self.ladder.step
+        # What waits because nobody recognizes yet is no reason to do it with less care.
         step = self.ladder.update(
             now,
-            self._scheduler.waited_s(now),
+            min(self._scheduler.waited_s(now), max(0.0, now - self._started_at)),
             full=self._full,
             spool_full=self._full and (self._spool is None or self._spool.full),
         )
