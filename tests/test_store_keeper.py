@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from edge_agent.errors import StoreError
 from edge_agent.event import Event, new_id
 from edge_agent.store import Counts, Ended, Keeper, Store
 from edge_agent.store import keeper as module
+from edge_agent.store.room import RESERVE_BYTES, Room
 from edge_agent.types import Call, Speaker, Transcript
 
 if TYPE_CHECKING:
@@ -206,3 +208,25 @@ def test_many_threads_may_ask_at_once(keeper: Keeper) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
     assert keeper.counts() == Counts(events=160, waiting=160, acknowledged=0, rejected=0)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_was_full_before_a_restart_is_full_after_it(small_disk: Path) -> None:
+    room = Room(small_disk / "edge.db", 0)
+    assert not room.look().full
+    (small_disk / "filling").write_bytes(bytes(16_000_000 - RESERVE_BYTES // 4))
+    room.give_up_the_reserve()
+    again = Room(small_disk / "edge.db", 0)
+    assert again.look().full, "what the reserve freed must not be filled: to acknowledge needs it"
+    (small_disk / "filling").unlink()
+    assert not again.look().full

@@ -54,8 +54,9 @@ class Room:
             )
         if free > 2 * RESERVE_BYTES and not self._reserve.exists():
             self._take_a_reserve()
-        # Without a reserve it stays full; one that was given up before a restart does not come back by that.
-        self.full = not self._reserve.exists() and (self.full or free < RESERVE_BYTES)
+        # Without a reserve the disk is full, however much the reserve's end has freed: who fills that up, too, can't
+        # even note what head office acknowledged. A restart changes nothing of it.
+        self.full = not self._reserve.exists()
         self.space = Space(free // _MIB, tight, self.full)
         return self.space
 
