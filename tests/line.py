@@ -49,6 +49,14 @@ def until(true: Callable[[], object], patience_s: float = 20) -> None:
         time.sleep(0.01)
 
 
+def spoil(path: Path, start: float, end: float) -> None:
+    """Overwrite some of a file, in shares of its length."""
+    content = bytearray(path.read_bytes())
+    first, last = int(len(content) * start), int(len(content) * end)
+    content[first:last] = b"\xa5" * (last - first)
+    path.write_bytes(content)
+
+
 class Head:
     """A hub and its folder; it can be stopped and started again on the same port."""
 

@@ -34,6 +34,7 @@ CHECKS = [
     "classifier",
     "state folder",
     "database",
+    "hub database",
     "keys",
     "hub",
 ]

@@ -296,7 +296,7 @@ def test_plain_text_is_for_loopback_only() -> None:
 
 def test_a_taken_address_is_said(head: Head) -> None:
     with pytest.raises(UplinkError, match="in use"):
-        serve(head.settings)
+        serve(head.settings.model_copy(update={"database": str(head.folder / "other.db")}))
 
 
 # ---- the commands

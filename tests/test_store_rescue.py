@@ -15,7 +15,7 @@ from edge_agent.store import Keeper, Store, last_rescue, room
 from edge_agent.store import keeper as keeping
 from edge_agent.store.rescue import open_store
 
-from .line import event
+from .line import event, spoil
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,14 +33,6 @@ def filled(path: Path, count: int = COUNT) -> list[str]:
         store.acknowledge(count // 2)
         store.database.value("PRAGMA wal_checkpoint(TRUNCATE)")
     return [one.id for one in sent]
-
-
-def spoil(path: Path, start: float, end: float) -> None:
-    """Overwrite some of a file, in shares of its length."""
-    content = bytearray(path.read_bytes())
-    first, last = int(len(content) * start), int(len(content) * end)
-    content[first:last] = b"\xa5" * (last - first)
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.3, 0.4), (0.9, 1.0), (0.5, 0.501)])

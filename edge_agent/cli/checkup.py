@@ -212,6 +212,28 @@ def _database(config: Config) -> Outcome:
     return _ok(found)
 
 
+def _hub_database(config: Config) -> Outcome:
+    from edge_agent.hub import Ledger
+    from edge_agent.hub.rescue import damage, file_of, last_rescue
+
+    path = file_of(config.hub.database)
+    if path is None:
+        return _ok("PostgreSQL, which looks after itself")
+    if not path.exists():
+        return _ok("none: no hub has run here")
+    if found := damage(path):
+        again = "start the hub again: it moves the file aside, saves what can be read, and branches send the rest"
+        return State.FAIL, f"{path} IS DAMAGED: {found}", again
+    with Ledger.open(path, readonly=True) as ledger:
+        branches, events, letters = ledger.totals()
+        rescue = last_rescue(ledger)
+    now = f"{path}: {events} events of {branches} branches, {letters} dead letters"
+    if rescue is not None and Path(rescue.aside).exists():
+        loudly = f"A DAMAGED DATABASE WAS REPLACED at {rescue.at} ({rescue.found}); saved were {rescue.events} events"
+        return State.WARN, f"{loudly}. Now {now}", f"look after this disk; then remove {rescue.aside}"
+    return _ok(now)
+
+
 def _keys(config: Config) -> Outcome:
     from edge_agent import keys
 
@@ -253,6 +275,7 @@ _CHECKS: dict[str, Callable[[Config], Outcome]] = {
     "classifier": _classifier,
     "state folder": _state_folder,
     "database": _database,
+    "hub database": _hub_database,
     "keys": _keys,
     "hub": _hub,
 }

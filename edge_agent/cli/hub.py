@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_agent.cli import hub_crm, hub_publish
+from edge_agent.cli import hub_crm, hub_publish, hub_store
 from edge_agent.cli.out import AsJson, ConfigFile, console, emit, settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edge_agent.config import Config
     from edge_agent.hub import Branch
 
@@ -26,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_allowed)
     hub_crm.register(group)
     hub_publish.register(group)
+    hub_store.register(group)
     app.add_typer(group, name="hub")
 
 
@@ -114,6 +114,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show every branch, how much has come, and how delivery into the CRM goes."""
     from edge_agent import __version__
     from edge_agent.hub.deliveries import Deliveries
+    from edge_agent.hub.rescue import last_rescue
 
     given = settings(config)
     with hub_crm.open_ledger(config) as ledger:
@@ -129,6 +130,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
             "branches": len(rows),
             "events": total,
             "dead_letters": letters,
+            "rescued": asdict(rescue) if (rescue := last_rescue(ledger)) else None,
             "delivery": {
                 "configured": bool(given.delivery.url),
                 "delivered": queue.delivered(),
@@ -144,6 +146,8 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
         emit(said)
         return
     typer.echo(f"\n{total} events in {said['database']}, {letters} dead letters")
+    if rescue is not None and Path(rescue.aside).exists():
+        typer.echo(f"A DAMAGED DATABASE WAS REPLACED at {rescue.at}: `edge-agent doctor` says more")
     if given.delivery.url:
         typer.echo(f"CRM: {queue_line(said['delivery'])}")
 

@@ -110,13 +110,14 @@ class Ledger:
         now = moment(now_ms)
         stream, through, last_id = self._stream(key, name, hello.epoch, now)
         run = self.base.run
-        reached = max(through, hello.begins)
+        reached = self._onward(stream, max(through, hello.begins))
         if hello.pruned > reached:
             run("INSERT INTO holes VALUES (?, ?, ?, ?)", [stream, reached + 1, hello.pruned, now])
             reached = hello.pruned
         if reached > through:
-            through, last_id = reached, ""
-            run("UPDATE streams SET through = ?, last_id = '' WHERE stream = ?", [through, stream])
+            found = "SELECT id FROM events WHERE stream = ? AND sequence = ?"
+            through, last_id = reached, self.base.value(found, [stream, reached]) or ""
+            run("UPDATE streams SET through = ?, last_id = ? WHERE stream = ?", [through, last_id, stream])
         run(
             "UPDATE branches SET name = ?, present = ?, last_seen = ?, skew_ms = ?, boot_id = ?, about = ?"
             " WHERE key = ?",
@@ -157,7 +158,9 @@ class Ledger:
                     letters.append((stream, sequence, now, reason, line))
         self._ahead(stream, entries)
         self.base.many(
-            "INSERT INTO dead_letters (stream, sequence, received_at, reason, body) VALUES (?, ?, ?, ?, ?)", letters
+            "INSERT INTO dead_letters (stream, sequence, received_at, reason, body) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (stream, sequence) DO NOTHING",
+            letters,
         )
         self.base.many(f"{_FILE} (id) DO NOTHING", entries)
         if batch.last > through:
@@ -202,6 +205,25 @@ class Ledger:
         hashed = ours.startswith("sha256:") or theirs.startswith("sha256:")
         if ours and theirs and ours != theirs and not hashed:
             raise ForkError(f"the hub has another event before {max(batch.first, through + 1)}")
+
+    def _onward(self, stream: int, through: int) -> int:
+        """Return how far everything beyond a watermark is here already: much is after a rescue, nothing otherwise."""
+        while True:
+            reached = through
+            for table in ("events", "dead_letters"):
+                last = self.base.value(
+                    f"SELECT min(sequence) FROM {table} AS one WHERE stream = ? AND sequence > ?"  # noqa: S608
+                    f" AND EXISTS (SELECT 1 FROM {table} WHERE stream = ? AND sequence = ?)"
+                    f" AND NOT EXISTS (SELECT 1 FROM {table} AS next WHERE next.stream = one.stream"
+                    " AND next.sequence = one.sequence + 1)",
+                    [stream, reached, stream, reached + 1],
+                )
+                reached = max(reached, int(last or 0))
+            hole = "SELECT max(last) FROM holes WHERE stream = ? AND first <= ?"
+            reached = max(reached, int(self.base.value(hole, [stream, reached + 1]) or 0))
+            if reached == through:
+                return through
+            through = reached
 
     def _ahead(self, stream: int, entries: list[_Filed]) -> None:
         """Raise a `ForkError` where an urgent copy that came ahead was of another event."""

@@ -78,6 +78,11 @@ class Lite:
         self._held[work] = handle
         return True
 
+    @property
+    def database(self) -> Database:
+        """The file, for what only files need: a look at the whole of it, and copies."""
+        return self._database
+
     def close(self) -> None:
         """See `Base`."""
         for handle in self._held.values():

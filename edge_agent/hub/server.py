@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 import zmq
 
 from edge_agent import keys, paths, wire
-from edge_agent.errors import ConfigError, EdgeError, UplinkError
+from edge_agent.errors import ConfigError, EdgeError, StoreError, UplinkError
 from edge_agent.event import SCHEMA
 from edge_agent.hub.connections import BEAT_S, Connections
 from edge_agent.hub.door import DOMAIN, Door
-from edge_agent.hub.ledger import ForkError, GapError, Ledger, UnknownSchemaError
+from edge_agent.hub.ledger import ForkError, GapError, UnknownSchemaError
 from edge_agent.hub.publications import Publications
+from edge_agent.hub.rescue import open_whole
+from edge_agent.sqlite import DamagedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from edge_agent.config import Hub
+    from edge_agent.hub.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ def serve(
     Raises:
         ConfigError: plain text was asked for on an address that others can reach.
         KeyFileError: the hub's key is missing, damaged or open to others.
-        StoreError: the database can't be opened.
+        StoreError: the database can't be opened, or damage shows in it: the next start replaces it.
         UplinkError: the address can't be listened on.
     """
     if settings.insecure and not wire.is_loopback(settings.bind):
@@ -70,7 +73,7 @@ def serve(
         )
     pair = None if settings.insecure else keys.load(paths.under_state(settings.key_file))
     with ExitStack() as stack:
-        ledger = stack.enter_context(Ledger.open(settings.database))
+        ledger = stack.enter_context(open_whole(settings.database))
         context = zmq.Context()
         stack.callback(context.term)
         door = None
@@ -209,6 +212,13 @@ class _Hub:
             else:
                 with self._ledger.transaction(arrival.key for arrival in arrivals):
                     answers = [self._answer(arrival, now_ms) for arrival in arrivals]
+        except DamagedError as error:
+            self._refuse_all(arrivals, error.what)
+            raise StoreError(
+                error.what,
+                where=error.where,
+                remedy="start the hub again: it moves the file aside and saves what can be read",
+            ) from error
         except EdgeError as error:
             log.error("nothing is taken in: %s; %s", error, error.remedy)
             self._refuse_all(arrivals, error.what)

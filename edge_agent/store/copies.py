@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.errors import StoreError
-from edge_agent.sqlite import move_aside, sync
+from edge_agent.salvage import put_in_place
 from edge_agent.store.database import Store
 from edge_agent.store.rescue import salvage
 
@@ -35,23 +33,7 @@ def put_back(copy: Path, path: Path) -> PutBack:
     with Store.open(copy, readonly=True) as store:
         if found := store.damage():
             raise StoreError(f"the copy is damaged: {found}", where=str(copy), remedy="take another copy")
-    whole = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copyfile(copy, whole)
-        whole.chmod(0o600)
-        sync(whole)
-        aside = move_aside(path, "replaced") if path.exists() else None
-        os.replace(whole, path)
-        sync(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"the copy can't be put in place ({error.strerror})",
-            where=str(path),
-            remedy="see `df`, and who owns the folder",
-        ) from error
-    finally:
-        whole.unlink(missing_ok=True)
+    aside = put_in_place(copy, path)
     with Store.open(path) as store:
         kept = salvage(store, aside)[0] if aside else 0
         store.renew()

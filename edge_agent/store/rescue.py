@@ -14,19 +14,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import StoreError
-from edge_agent.sqlite import DamagedError, Error, move_aside, open_database
+from edge_agent.salvage import has, readable, was_a_database
+from edge_agent.sqlite import DamagedError, move_aside, open_database
 from edge_agent.store.database import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from edge_agent.sqlite import Database
 
 log = logging.getLogger(__name__)
 
-_PAGE = 100
-_MISSES = 20_000  # rows that are looked for one by one beyond the last that was found, where the end is not known
 _CALLS = "id, source, started_at, speakers, file, customer_id, end_ms, reason"
 _UTTERANCES = "call_id, channel, speaker, turn, start_ms, end_ms, heard, text, terms, confidence"
 _EVENTS = "id, type, time, subject, node, severity, body"
@@ -36,7 +32,6 @@ _REVIEWED = {
     "verdicts": "event_id, call_id, word, node, label, by, text, before, speaker, at, note",
     "releases": "by, at",
 }
-_MAGIC = b"SQLite format 3\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ def open_store(path: Path) -> Store:
     try:
         store = Store.open(path)
     except DamagedError as error:
-        if not _was_a_database(path):
+        if not was_a_database(path):
             raise
         return _rescue(path, error.what)
     found = store.damage()
@@ -88,13 +83,13 @@ def salvage(store: Store, source: Path) -> tuple[int, int, int]:
         log.error("nothing can be read of %s: %s", source, error.what)
         return 0, 0, 0
     with closing(old):
-        calls = store.adopt("calls", _CALLS, _readable(old, "calls", _CALLS))
-        transcripts = store.adopt("utterances", _UTTERANCES, _readable(old, "utterances", _UTTERANCES))
-        whole = (row for row in _readable(old, "events", _EVENTS) if _is_whole(row))
+        calls = store.adopt("calls", _CALLS, readable(old, "calls", _CALLS))
+        transcripts = store.adopt("utterances", _UTTERANCES, readable(old, "utterances", _UTTERANCES))
+        whole = (row for row in readable(old, "events", _EVENTS) if _is_whole(row))
         events = store.adopt("events", _EVENTS, whole)
         for table, columns in _REVIEWED.items():
-            if _has(old, table):
-                store.adopt(table, columns, _readable(old, table, columns))
+            if has(old, table):
+                store.adopt(table, columns, readable(old, table, columns))
     return events, transcripts, calls
 
 
@@ -121,56 +116,8 @@ def _rescue(path: Path, found: str) -> Store:
     return store
 
 
-def _was_a_database(path: Path) -> bool:
-    """Say whether a file that is refused was a database: its header says so, or was blanked by a power cut."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-    except OSError:
-        return False
-    return head in (_MAGIC, bytes(len(_MAGIC)))
-
-
-def _has(old: Database, table: str) -> bool:
-    """Say whether there is such a table: a file of an earlier version lacks some."""
-    try:
-        return bool(old.rows("SELECT 1 FROM sqlite_schema WHERE name = ?", [table]))
-    except (StoreError, Error):
-        return False
-
-
 def _is_whole(row: tuple[Any, ...]) -> bool:
     try:
         return bool(json.loads(row[-1])["id"] == row[0])
     except (ValueError, TypeError, KeyError):
         return False
-
-
-def _readable(old: Database, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
-    """Yield every row that can be read, in order: up to the damage, then by number, then what comes after it."""
-
-    def page(where: str, values: list[int], order: str) -> list[tuple[Any, ...]] | None:
-        query = f"SELECT rowid, {columns} FROM {table} WHERE {where} ORDER BY rowid {order} LIMIT {_PAGE}"  # noqa: S608
-        try:
-            return old.rows(query, values)
-        except (StoreError, Error):
-            return None
-
-    low = 0
-    while rows := page("rowid > ?", [low], "ASC"):
-        yield from (row[1:] for row in rows)
-        low = rows[-1][0]
-    if rows is not None:
-        return
-    high, behind = 2**62, list[tuple[Any, ...]]()
-    while rows := page("rowid > ? AND rowid < ?", [low, high], "DESC"):
-        behind += (row[1:] for row in rows)
-        high = rows[-1][0]
-    missed = 0
-    for number in range(low + 1, high) if rows is None else ():
-        one = page("rowid = ?", [number], "ASC")
-        missed = 0 if one else missed + 1
-        yield from (row[1:] for row in one or ())
-        if missed > _MISSES:
-            break
-    yield from reversed(behind)
