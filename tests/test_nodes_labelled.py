@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from edge_agent.cli.nodes import misheard
 from edge_agent.errors import DictionaryError
 from edge_agent.nodes import training
 from edge_agent.nodes.features import standing
@@ -84,6 +85,15 @@ def test_a_tenth_is_held_back_by_title_and_reads_the_same(tmp_path: Path) -> Non
     assert held[0].turns == learned[0].turns
     first = json.loads((tmp_path / "nodes/held.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first["process"] == ["process.next_step_missing"]
+
+
+def test_every_third_example_is_learned_misheard_too(tmp_path: Path) -> None:
+    examples = training.turns_of(read_calls([calls(tmp_path)])) * 40
+    heard = misheard(examples)
+    assert [one.nodes for one in heard] == [one.nodes for one in examples[::3]]
+    changed = sum(one.text != was.text for one, was in zip(heard, examples[::3], strict=True))
+    assert changed > 10
+    assert misheard(examples) == heard
 
 
 def test_held_calls_that_are_damaged_are_refused(tmp_path: Path) -> None:
