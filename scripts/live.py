@@ -280,6 +280,9 @@ def on_one_core(calls: int, seconds: float) -> Heard:
         given = config(Path(name), workers=1)
         (desk,) = rooms.open_desks(given)
         knowledge = rooms.open_knowledge(given)
+        # As the appliance does before its first call.
+        knowledge.prepare()
+        desk.heed(lambda: knowledge.dictionary)
         conversations = [Conversation(phone.call, knowledge) for phone in core._phones]
         store.keep(calls=[phone.call for phone in core._phones])
         desk.careful.transcribe([talk()[:32_000]])
