@@ -48,5 +48,6 @@ def test_a_model_of_any_geometry_is_made_and_costs_the_same_tokens(tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["times"] > 0
-    assert len(found["ours"]) == len(found["theirs"]) == 1
+    assert found["times"].keys() == found["ours"].keys() == {"10", "6"}
+    assert min(found["times"].values()) > 0
+    assert [len(costs) for costs in (*found["ours"].values(), found["theirs"])] == [1, 1, 1]

@@ -59,7 +59,7 @@ class Courier:
         self._post = Post(settings, authorization)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier")
-        self._under_way: dict[Future[Answer], Waiting] = {}
+        self._under_way: dict[Future[Answer], tuple[Waiting, int]] = {}  # with when it was sent
         self._hold_until = self._intake_at = 0.0
         self._failures = 0  # of the CRM as a whole, since it last took something
         self._refusals = 0  # in a row
@@ -107,10 +107,10 @@ class Courier:
             free = 1 - len(self._under_way)
         sent = False
         if free > 0 and time.monotonic() >= self._hold_until:
-            busy = {waiting.lane for waiting in self._under_way.values()}
+            busy = {waiting.lane for waiting, _ in self._under_way.values()}
             due = [head for head in queue.heads(_now_ms(), free + len(busy)) if head.lane not in busy]
             for head in due[:free]:
-                self._under_way[pool.submit(self._send, head)] = head
+                self._under_way[pool.submit(self._send, head)] = head, _now_ms()
                 sent = True
         if self._under_way:
             self._collect(queue, POLL_S)
@@ -131,18 +131,18 @@ class Courier:
         if not done:
             return
         now_ms = _now_ms()
-        results = [(self._under_way[future], future.result()) for future in done]
+        results = [(*self._under_way[future], future.result()) for future in done]
         # Successes first: what failed beside them is then known to be no outage.
-        results.sort(key=lambda pair: pair[1].verdict is not Verdict.DELIVERED)
-        queue.settle([self._judge(waiting, answer, now_ms) for waiting, answer in results], now_ms)
+        results.sort(key=lambda result: result[2].verdict is not Verdict.DELIVERED)
+        queue.settle([self._judge(waiting, sent_ms, answer, now_ms) for waiting, sent_ms, answer in results], now_ms)
         for future in done:
             del self._under_way[future]
-        trouble = results[-1][1].said if self._failures else ""
+        trouble = results[-1][2].said if self._failures else ""
         if trouble != self._trouble:
             queue.note_trouble(trouble, now_ms)
             self._trouble = trouble
 
-    def _judge(self, waiting: Waiting, answer: Answer, now_ms: int) -> Outcome:
+    def _judge(self, waiting: Waiting, sent_ms: int, answer: Answer, now_ms: int) -> Outcome:
         verdict = answer.verdict
         if verdict is Verdict.DELIVERED:
             if self._failures:
@@ -156,7 +156,8 @@ class Courier:
                 log.warning("event %s goes to the dead letters: the CRM refuses it (%s)", waiting.number, _code(answer))
                 return Outcome(waiting, given_up=answer.said)
             verdict = Verdict.HOLD  # it refuses whatever comes: nothing of it is the events' fault
-        blamed = self._took_at_ms > waiting.last_ms > 0
+        # What was under way when the CRM came back failed with it, not by itself.
+        blamed = sent_ms >= self._took_at_ms > waiting.last_ms > 0
         if blamed and waiting.blamed + 1 >= self._settings.tries:
             log.warning("event %s goes to the dead letters after %s tries (%s)", waiting.number, waiting.tries + 1,
                         _code(answer))  # fmt: skip
