@@ -384,6 +384,9 @@ class Uplink(Section):
 
     hub: str = _setting("", "Address of the hub, such as tcp://hub.example:7420; empty: events wait in the database.")
     hub_key: str = _setting("", "The hub's public CURVE key (40 characters, from `edge-agent keys show` there).")
+    hub_key_next: str = _setting(
+        "", "The key that the hub will have next, while head office changes it; tried where `hub_key` does not fit."
+    )
     key_file: str = _setting("branch.key", "This branch's own CURVE key; a relative path counts from the state folder.")
     publisher_key: str = _setting(
         "",
@@ -397,7 +400,7 @@ class Uplink(Section):
     drain_s: float = _setting(5.0, "How long a stopping daemon goes on sending what waits.", unit="s", ge=0, le=600)
     insecure: bool = _setting(False, "Plain text without keys; on loopback only, for tests.")
 
-    @field_validator("hub_key")
+    @field_validator("hub_key", "hub_key_next")
     @classmethod
     def _z85(cls, value: str) -> str:
         if value and len(value) != 40:

@@ -90,6 +90,7 @@ class Appliance:
                 about=self._about,
                 waiting=lambda: self.keeper.counts().waiting,
                 own_key=lambda: rooms.own_key(config),
+                hub_key=lambda: self._uplink.status().hub_key if self._uplink is not None else "",
             )
             self._uplink = rooms.open_uplink(config, self.keeper, self._about, self._published)
         self._understanding = threading.Thread(target=self._understand, name="understand", daemon=True)

@@ -120,6 +120,37 @@ def load(path: Path) -> KeyPair:
     return pair
 
 
+def next_of(path: Path) -> Path:
+    """Return where the key pair lies that is to follow the one of a file."""
+    return path.with_name(f"{path.name}.next")
+
+
+def switch(path: Path) -> tuple[KeyPair, Path]:
+    """Put the next key pair in place of the present one; return it, and where the old one lies from now on.
+
+    At every moment, after a power cut too, there is a key under the file's name.
+
+    Raises:
+        KeyFileError: one of the two is missing or damaged, or the folder can't be written.
+    """
+    present = load(path)
+    following = next_of(path)
+    if not following.exists():
+        raise KeyFileError("there is no next key", where=str(following), remedy="`edge-agent keys new --next` makes it")
+    pair = load(following)
+    old = path.with_name(f"{path.name}.{present.fingerprint}")
+    try:
+        if not old.exists():  # it does where a power cut came between the two steps
+            os.link(path, old)
+        os.replace(following, path)
+        _sync_folder(path)
+    except OSError as error:
+        raise KeyFileError(
+            f"the key can't be changed: {error.strerror}", where=str(path), remedy="run this as the key's owner"
+        ) from error
+    return pair, old
+
+
 def _draw() -> KeyPair:
     while True:
         public, secret = (half.decode() for half in zmq.curve_keypair())

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 
 PACK = "pack"
 RULES = "rules"
+HUB_KEY = "hub-key"
 MAX_BYTES = 67_108_864  # of a pack or a rule set
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A publication: `name` of `kind` in the `version` that its author gave it (empty for rules).
+    """A publication: `name` of `kind` in the `version` that its author gave it (empty for rules and keys).
 
     `serial` grows with every publication of a hub and is what a replayed one is told by. `sha256` and `size` are of the
     content. `force` lets an older version in. `branches` are the public keys it is for; none means every branch.
@@ -51,8 +52,8 @@ class Manifest:
         except (KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(f"not a manifest: {error}") from error
         texts = (made.kind, made.name, made.version, made.sha256, *made.branches)
-        if not all(isinstance(text, str) for text in texts) or made.kind not in (PACK, RULES):
-            raise ValueError(f"not a manifest of a {PACK} or of {RULES}")
+        if not all(isinstance(text, str) for text in texts) or made.kind not in (PACK, RULES, HUB_KEY):
+            raise ValueError(f"not a manifest of a {PACK}, of {RULES} or of a {HUB_KEY}")
         if not _NAME.fullmatch(made.name):
             raise ValueError(f"no good name: {made.name!r}")
         if type(made.serial) is not int or type(made.size) is not int or type(made.force) is not bool:

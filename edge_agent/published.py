@@ -1,7 +1,8 @@
 """What head office published to this branch: checked, put in force, and reported back.
 
 A pack goes into the library of versions (`edge_agent.packs`), where `dict versions` shows it and `dict rollback` takes
-it back; a rule set becomes a file that is read after the configured ones. Either is wholly in force or not at all,
+it back; a rule set becomes a file that is read after the configured ones; a key that the hub will have next is one more
+by which the uplink knows it. Each is wholly in force or not at all,
 after a power cut too. Nothing is taken but what the configured publisher signed, nothing twice, and nothing older than
 what is in force unless head office forces it.
 """
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent import rooms, wire
 from edge_agent.errors import DictionaryError, EdgeError, StoreError
-from edge_agent.manifest import PACK, Manifest, is_older
+from edge_agent.manifest import HUB_KEY, PACK, Manifest, is_older
 from edge_agent.signing import is_signed
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RECORD = "installed.json"
+_HUB_KEYS = "hub-keys"
 
 
 class Published:
     """The uplink's `Receiver`: judges at once, applies on a thread of its own, and remembers what it took.
 
     `reload` puts dictionary and rules in force in the running appliance. `about` names the versions that run; `waiting`
-    counts events that wait for head office. `own_key` returns this branch's public key, empty without one.
+    counts events that wait for head office. `own_key` returns this branch's public key, empty without one, and
+    `hub_key` the one by which the hub is known at this moment.
     """
 
     def __init__(
@@ -46,12 +49,15 @@ class Published:
         about: Callable[[], Mapping[str, str]],
         waiting: Callable[[], int],
         own_key: Callable[[], str] = str,
+        hub_key: Callable[[], str] = str,
     ) -> None:
         self._config = config
         self._reload = reload
         self._about = about
         self._waiting = waiting
         self._own_key = own_key
+        self._hub_key = hub_key
+        self._hub_keys = _read_hub_keys() if config.uplink.publisher_key else ()
         self._record = _read_record()
         self._busy: int | None = None
         self.changed = threading.Event()
@@ -108,6 +114,10 @@ class Published:
         """See `Receiver`."""
         self._inbox.put((manifest, content))
 
+    def hub_keys(self) -> tuple[str, ...]:
+        """See `Receiver`."""
+        return self._hub_keys
+
     def give_up(self) -> None:
         """Forget what was under way: the line failed before it was whole."""
         if self._inbox.empty():
@@ -138,6 +148,8 @@ class Published:
         """Put it in force, or raise and leave everything as it was."""
         if manifest.kind == PACK:
             self._apply_pack(manifest, content)
+        elif manifest.kind == HUB_KEY:
+            self._apply_hub_key(content)
         else:
             self._apply_rules(manifest, content)
 
@@ -207,6 +219,29 @@ class Published:
         finally:
             new.unlink(missing_ok=True)
 
+    def _apply_hub_key(self, content: bytes) -> None:
+        from edge_agent import keys
+
+        key = content.decode("ascii", "replace")
+        if not keys.is_public_key(key):
+            raise DictionaryError("the hub's next key is none", remedy="update this branch, or publish it anew")
+        # The one in use stays, or a second change of keys would cut off who still connects by the first.
+        known = tuple(dict.fromkeys(each for each in (self._hub_key(), key) if each))
+        file = rooms.published_folder() / _HUB_KEYS
+        new = file.with_name(f".{_HUB_KEYS}.new")
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write(new, "".join(f"{each}\n" for each in known).encode())
+            os.replace(new, file)
+            _sync(file.parent)
+        except OSError as error:
+            raise StoreError(
+                f"the hub's next key can't be written: {error.strerror}",
+                where=str(file),
+                remedy="see disk and rights there, or put it into [uplink] as `hub_key_next`",
+            ) from error
+        self._hub_keys = known
+
     def _refuse(self, manifest: Manifest, why: str, *, remember: bool = True) -> None:
         log.warning("%s %s %s is not taken: %s", manifest.kind, manifest.name, manifest.version, why)
         if remember:
@@ -226,6 +261,19 @@ class Published:
         except OSError as failed:
             log.error("what was taken is not remembered, and will be offered again: %s", failed)
         self.changed.set()
+
+
+def _read_hub_keys() -> tuple[str, ...]:
+    from edge_agent import keys
+
+    file = rooms.published_folder() / _HUB_KEYS
+    try:
+        return tuple(key for key in file.read_text(encoding="ascii").splitlines() if keys.is_public_key(key))
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        log.warning("the hub's keys that head office published are not read: %s: %s", file, error)
+        return ()
 
 
 def _read_record() -> dict[tuple[str, str], dict[str, Any]]:

@@ -211,6 +211,7 @@ SHAPED = {
     "payloads": st.lists(st.sampled_from(["96 L16/16000", "97 L16/44100/2", "98 PCMU"]), max_size=3).map(tuple),
     "port": st.integers(1, 5000).map(lambda half: 2 * half),
     "hub_key": st.just("") | st.text(min_size=40, max_size=40),
+    "hub_key_next": st.just("") | st.text(min_size=40, max_size=40),
     "publisher_key": st.just("") | st.from_regex(re.compile(r"[A-Za-z0-9+/]{43}=", re.ASCII), fullmatch=True),
     "url": st.sampled_from(["", "https://crm.example/events", "http://127.0.0.1:8080"]),
 }

@@ -1,4 +1,4 @@
-"""`hub publish|publications|publisher-key`: what head office says to its branches."""
+"""`hub publish|publish-key|publications|publisher-key`: what head office says to its branches."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edge_agent.cli.out import AsJson, ConfigFile, console, emit, settings
 
 if TYPE_CHECKING:
     from edge_agent.hub import Ledger
+    from edge_agent.manifest import Manifest
     from edge_agent.signing import Signer
 
 _SHORT = 12
@@ -23,6 +24,7 @@ _SHORT = 12
 def register(group: typer.Typer) -> None:
     """Add these commands to the group `hub`."""
     group.command()(publish)
+    group.command()(publish_key)
     group.command()(publications)
     group.command("publisher-key")(publisher_key)
 
@@ -53,40 +55,53 @@ def publish(
     from edge_agent import paths
     from edge_agent.errors import DictionaryError
     from edge_agent.hub.publications import Publications
-    from edge_agent.manifest import MAX_BYTES, Manifest, is_older
+    from edge_agent.manifest import MAX_BYTES, is_older
     from edge_agent.signing import Signer
 
-    signer: Signer = Signer.load(paths.under_state(settings(config).hub.publisher_file))
+    signer = Signer.load(paths.under_state(settings(config).hub.publisher_file))
     kind, name, version, content = _read(what)
     if len(content) > MAX_BYTES:
         raise DictionaryError(f"larger than {MAX_BYTES} bytes", where=str(what), remedy="split it into two packs")
-    now_ms = time.time_ns() // 1_000_000
     with open_ledger(config, readonly=False) as ledger:
-        board = Publications(ledger.base)
-        last = board.last(kind, name)
+        last = Publications(ledger.base).last(kind, name)
         if last is not None and is_older(version, last.version) and not force:
             raise DictionaryError(
                 f"version {version} is older than {last.version}, which was published",
                 where=str(what),
                 remedy="raise `version` in pack.toml, or publish it with --force if it is meant",
             )
-        manifest = Manifest(
-            kind,
-            name,
-            version,
-            board.next_serial(now_ms),
-            hashlib.sha256(content).hexdigest(),
-            len(content),
-            force,
-            _keys(ledger, branch or ()),
+        manifest = _sign(
+            ledger, signer, kind, name, content, version=version, force=force, branches=_keys(ledger, branch or ())
         )
-        board.publish(manifest, signer.sign(manifest.to_bytes()), content, now_ms)
     if as_json:
         emit({"type": "hub.publication", **asdict(manifest)})
     else:
         to = ", ".join(branch) if branch else "every branch"
         typer.echo(f"{kind} {name} {version} ({manifest.sha256[:_SHORT]}) is published to {to}".replace("  ", " "))
         typer.echo("`edge-agent hub publications` shows who has it in force")
+
+
+def publish_key(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Tell every branch the key that the hub will have next (`keys new --for hub --next`), before it is switched."""
+    from edge_agent import keys, paths
+    from edge_agent.manifest import HUB_KEY
+    from edge_agent.signing import Signer
+
+    given = settings(config).hub
+    signer = Signer.load(paths.under_state(given.publisher_file))
+    path = paths.under_state(given.key_file)
+    pair = keys.load(path)
+    if (following := keys.next_of(path)).exists():
+        pair = keys.load(following)
+    with open_ledger(config, readonly=False) as ledger:
+        manifest = _sign(ledger, signer, HUB_KEY, "hub", pair.public.encode())
+    if as_json:
+        emit({"type": "hub.publication", **asdict(manifest)})
+    else:
+        typer.echo(f"the hub's key {pair.fingerprint} is published to every branch")
+        typer.echo(
+            "once `edge-agent hub publications` counts every branch: `edge-agent keys switch --for hub`, then restart"
+        )
 
 
 def publications(config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -134,6 +149,29 @@ def _read(what: Path) -> tuple[str, str, str, bytes]:
             remedy="name the file with letters, digits, `.`, `_` and `-`; it must not be empty",
         ) from error
     return RULES, what.stem, "", content
+
+
+def _sign(
+    ledger: Ledger,
+    signer: Signer,
+    kind: str,
+    name: str,
+    content: bytes,
+    *,
+    version: str = "",
+    force: bool = False,
+    branches: tuple[str, ...] = (),
+) -> Manifest:
+    """Sign a content and write it down; branches are offered it from now on."""
+    from edge_agent.hub.publications import Publications
+    from edge_agent.manifest import Manifest
+
+    now_ms = time.time_ns() // 1_000_000
+    board = Publications(ledger.base)
+    sha256 = hashlib.sha256(content).hexdigest()
+    manifest = Manifest(kind, name, version, board.next_serial(now_ms), sha256, len(content), force, branches)
+    board.publish(manifest, signer.sign(manifest.to_bytes()), content, now_ms)
+    return manifest
 
 
 def _keys(ledger: Ledger, names: list[str] | tuple[str, ...]) -> tuple[str, ...]:

@@ -177,4 +177,7 @@ def _uplink_line(uplink: dict[str, Any] | None) -> str:
         return "not configured ([uplink].hub is empty): events wait here"
     state = "connected" if uplink["connected"] else "not connected"
     why = f" ({uplink['last_error']})" if uplink["last_error"] and not uplink["connected"] else ""
-    return f"{uplink['hub']}: {state}{why}"
+    key = ""
+    if uplink["connected"] and uplink["hub_key_from"] not in ("", "hub_key"):
+        key = f"; the hub has its next key: put hub_key = '{uplink['hub_key']}' into [uplink]"
+    return f"{uplink['hub']}: {state}{why}{key}"

@@ -41,14 +41,14 @@ class Bell:
         os.close(self.fd)
 
 
-def dealer(context: zmq.Context[Any], settings: Settings, key: KeyPair | None) -> zmq.Socket[bytes]:
-    """Make a socket that may speak to the hub with this branch's key; it is not connected yet."""
+def dealer(context: zmq.Context[Any], settings: Settings, key: KeyPair | None, hub_key: str) -> zmq.Socket[bytes]:
+    """Make a socket for this branch's key and a hub that has `hub_key`; it is not connected yet."""
     socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
     socket.linger = 0
     socket.maxmsgsize = wire.MAX_REPLY
     socket.ipv6 = "[" in settings.hub
     if key is not None:
-        socket.curve_serverkey = settings.hub_key.encode()
+        socket.curve_serverkey = hub_key.encode()
         socket.curve_publickey = key.public.encode()
         socket.curve_secretkey = key.secret.encode()
     return socket
@@ -62,14 +62,16 @@ class Link:
     and let us in, whatever came after.
     """
 
-    def __init__(self, context: zmq.Context[Any], settings: Settings, key: KeyPair | None, bell: Bell) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], settings: Settings, key: KeyPair | None, hub_key: str, bell: Bell
+    ) -> None:
         self._settings = settings
         self._key = key
         self.compress = False
         self._bell = bell
         self.shaken = False
         self._heard_at = time.monotonic()
-        self._socket = dealer(context, settings, key)
+        self._socket = dealer(context, settings, key, hub_key)
         self._socket.sndhwm = 0  # the hub's credit bounds what is under way
         self._socket.reconnect_ivl = -1
         self._monitor = self._socket.get_monitor_socket()

@@ -24,6 +24,9 @@ class Receiver(Protocol):
     def wants(self, manifest: bytes, signature: bytes) -> Manifest | None:
         """Judge an offer: the manifest if its content is wanted, None if not (`report` says why)."""
 
+    def hub_keys(self) -> tuple[str, ...]:
+        """Return the public keys by which head office says that its hub can be known, beside those configured."""
+
     def give_up(self) -> None:
         """Forget what `wants` wanted: it did not come whole, and is offered again."""
 

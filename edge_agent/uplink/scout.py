@@ -27,38 +27,55 @@ class Scout:
     """A connection that says nothing: it only finds out whether a handshake with the hub succeeds again.
 
     A hub that is away is not burdened by it, and one that comes back meets its branches over two seconds, each at a
-    moment drawn by lot. A hub that answers and will not have this branch is left alone for the rest of the pause.
+    moment drawn by lot. A hub that answers and will not have this branch is left alone for the rest of the pause. Where
+    the hub may have one of several keys, each knocks.
     """
 
-    def __init__(self, context: zmq.Context[Any], settings: Settings, key: KeyPair | None, bell: Bell) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        settings: Settings,
+        key: KeyPair | None,
+        hub_keys: tuple[str, ...],
+        bell: Bell,
+    ) -> None:
         self._bell = bell
-        self._socket = dealer(context, settings, key)
-        self._socket.reconnect_ivl = KNOCK_MS
-        self._socket.connect_timeout = self._socket.handshake_ivl = GIVE_UP_MS
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | _UNINVITED)
-        self._poller = zmq.Poller()
-        for ear in (self._monitor, bell.fd):
-            self._poller.register(ear, zmq.POLLIN)
         self._address = settings.hub
+        self._poller = zmq.Poller()
+        self._poller.register(bell.fd, zmq.POLLIN)
+        self._ears: list[tuple[str, zmq.Socket[bytes], zmq.Socket[bytes]]] = []
+        for hub_key in hub_keys:
+            socket = dealer(context, settings, key, hub_key)
+            socket.reconnect_ivl = KNOCK_MS
+            socket.connect_timeout = socket.handshake_ivl = GIVE_UP_MS
+            monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | _UNINVITED)
+            self._poller.register(monitor, zmq.POLLIN)
+            self._ears.append((hub_key, socket, monitor))
 
     def __enter__(self) -> Self:
         """Knock until the end of the block."""
-        with suppress(zmq.ZMQError):  # an address that is none: whoever connects next says so
-            self._socket.connect(self._address)
+        for _, socket, _ in self._ears:
+            with suppress(zmq.ZMQError):  # an address that is none: whoever connects next says so
+                socket.connect(self._address)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Go away."""
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
-        self._socket.close(linger=0)
+        for _key, socket, monitor in self._ears:
+            socket.disable_monitor()
+            monitor.close(linger=0)
+            socket.close(linger=0)
 
-    def wait(self, until: float, stop: threading.Event) -> bool:
-        """Wait for a handshake, by a moment of the monotonic clock at the latest; False if there was none."""
+    def wait(self, until: float, stop: threading.Event) -> str | None:
+        """Wait for a handshake, by a moment of the monotonic clock at the latest.
+
+        Returns the key by which the hub was known; None if there was no handshake.
+        """
         while not stop.is_set() and (left := until - time.monotonic()) > 0:
             self._poller.poll(int(left * 1000) + 1)
             self._bell.hush()
-            if self._monitor.poll(0):
-                happened = parse_monitor_message(self._monitor.recv_multipart())["event"]
-                return happened == zmq.EVENT_HANDSHAKE_SUCCEEDED
-        return False
+            for hub_key, _, monitor in self._ears:
+                if monitor.poll(0):
+                    happened = parse_monitor_message(monitor.recv_multipart())["event"]
+                    return hub_key if happened == zmq.EVENT_HANDSHAKE_SUCCEEDED else None
+        return None

@@ -40,7 +40,9 @@ class Status:
     The hub has everything through sequence `through`; `in_flight` events are under way beyond it. `last_ack` is when
     the hub last acknowledged something (RFC 3339, UTC). `trouble`, `last_error` and `remedy` say why the line is down
     and stay empty while it is up, but for `held`: the hub must be updated before it can take what waits next. `urgent`
-    counts the events that went ahead of their turn.
+    counts the events that went ahead of their turn. `hub_key` is the public key that the hub had when it last
+    answered, `hub_key_from` where the branch has that from: `hub_key`, `hub_key_next` or `published`; the last two
+    say that `hub_key` may be replaced.
     """
 
     hub: str
@@ -52,6 +54,8 @@ class Status:
     trouble: Trouble = Trouble.NONE
     last_error: str = ""
     remedy: str = ""
+    hub_key: str = ""
+    hub_key_from: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""

@@ -14,6 +14,7 @@ import zmq
 
 from edge_agent import keys, paths, wire
 from edge_agent.errors import ConfigError, EdgeError
+from edge_agent.uplink.hubkeys import PRESENT, HubKeys
 from edge_agent.uplink.link import Bell, Link
 from edge_agent.uplink.pace import Pace
 from edge_agent.uplink.scout import Scout
@@ -70,11 +71,18 @@ class Uplink:
                 where=settings.hub,
                 remedy="`edge-agent keys show --for hub` at the hub prints it",
             )
+        if settings.hub_key_next and not keys.is_public_key(settings.hub_key_next):
+            raise ConfigError(
+                "`uplink.hub_key_next` is no key",
+                where=settings.hub,
+                remedy="`edge-agent keys show --for hub --next` at the hub prints it",
+            )
         self._outbox = outbox
         self._about = about
         self._receiver = receiver
         self._settings = settings
         self._key = None if settings.insecure else keys.load(paths.under_state(settings.key_file))
+        self._hub_keys = HubKeys(settings, receiver.hub_keys if receiver is not None else tuple)
         self._status = Status(settings.hub, through=outbox.acknowledged())
         self._told = threading.Condition()
         self._stop = threading.Event()
@@ -131,7 +139,7 @@ class Uplink:
                 if self._receiver is not None:
                     self._receiver.give_up()
                 session = Session(self._outbox, self._settings, self._say, pace, self._about, self._receiver)
-                with Link(context, self._settings, self._key, self._bell) as link:
+                with Link(context, self._settings, self._key, self._hub_keys.now, self._bell) as link:
                     try:
                         session.run(link, self._stop)
                     finally:
@@ -141,6 +149,9 @@ class Uplink:
             except Exception:
                 log.exception("a fault of the program; the uplink goes on")
                 self._down(LineError(Trouble.FAULT, "a fault of the program; the log says more"))
+            if not shaken and self._status.trouble is Trouble.OTHER_KEY and self._hub_keys.another():
+                log.info("trying the hub's other key %s", keys.fingerprint(self._hub_keys.now))
+                continue
             pace.broken(silent=self._status.trouble is Trouble.SILENT)
             attempt = 1 if session is not None and session.lived else attempt + 1
             ceiling = min(self._settings.retry_max_s, self._settings.retry_min_s * 2.0 ** min(attempt - 1, 32))
@@ -158,8 +169,10 @@ class Uplink:
         at_least = now + random.uniform(0, min(ceiling, 1.0)) if away else until  # noqa: S311
         self._stop.wait(min(at_least, until) - now)
         if away and time.monotonic() < until and not self._stop.is_set():
-            with Scout(context, self._settings, self._key, self._bell) as scout:
-                if scout.wait(until, self._stop):
+            with Scout(context, self._settings, self._key, self._hub_keys.all, self._bell) as scout:
+                answered = scout.wait(until, self._stop)
+                if answered is not None:
+                    self._hub_keys.use(answered)
                     log.info("%s answers again", self._settings.hub)
                     return
             self._stop.wait(max(0.0, until - time.monotonic()))
@@ -175,6 +188,21 @@ class Uplink:
         """Change the snapshot; wake those who wait for the outbox to empty."""
         if acked:
             news["last_ack"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if news.get("connected"):
+            news.update(self._known_by())
         self._status = replace(self._status, **news)
         with self._told:
             self._told.notify_all()
+
+    def _known_by(self) -> dict[str, str]:
+        """Note by which key the hub was known; say once that the one in the configuration is of yesterday."""
+        key, source = self._hub_keys.now, self._hub_keys.source()
+        self._hub_keys.use(key)
+        if source not in ("", PRESENT) and key != self._status.hub_key:
+            log.warning(
+                "the hub has changed its key to %s (%s), as told; put it into [uplink]: hub_key = '%s'",
+                keys.fingerprint(key),
+                source,
+                key,
+            )
+        return {"hub_key": key, "hub_key_from": source}
