@@ -15,7 +15,7 @@ from edge_agent.config import Config
 from edge_agent.errors import DictionaryError, KeyFileError
 from edge_agent.hub import Ledger
 from edge_agent.hub.publications import Publications
-from edge_agent.manifest import PACK, RULES, Manifest, is_older
+from edge_agent.manifest import HUB_KEY, PACK, RULES, Manifest, is_older
 from edge_agent.published import Published
 from edge_agent.signing import Signer, is_signed
 from edge_agent.store import Keeper
@@ -162,8 +162,15 @@ class Branch:
     def __init__(self, publisher: str) -> None:
         self.reloads = 0
         self.fail = False
+        self.hub_key = ""
         config = Config.model_validate({"uplink": {"publisher_key": publisher}})
-        self.published = Published(config, reload=self.reload, about=lambda: {"rules": "r"}, waiting=lambda: 0)
+        self.published = Published(
+            config,
+            reload=self.reload,
+            about=lambda: {"rules": "r"},
+            waiting=lambda: 0,
+            hub_key=lambda: self.hub_key,
+        )
         self.published.start()
 
     def reload(self) -> None:
@@ -255,6 +262,27 @@ def test_what_was_taken_is_remembered_over_a_restart(branch: Branch, signer: Sig
     again.published.stop()
     (state / "published" / "installed.json").write_text("{")
     assert Branch(signer.public).published.report().installed == ()
+
+
+def test_the_hubs_next_key_is_known_beside_the_one_in_use(branch: Branch, signer: Signer) -> None:
+    one, two, three = (letter * 40 for letter in "abc")
+
+    def offer(key: str, serial: int) -> str | None:
+        return branch.offer(publication(key.encode(), serial, kind=HUB_KEY, name="hub"), signer, key.encode())
+
+    assert branch.published.hub_keys() == ()
+    branch.hub_key = one
+    assert offer(two, 5) == ""
+    assert branch.published.hub_keys() == (one, two)
+    assert "is none" in str(offer("#" + one[1:], 6))
+    branch.hub_key = two
+    assert offer(three, 7) == ""
+    assert branch.published.hub_keys() == (two, three)
+    again, closed = Branch(signer.public), Branch("")
+    assert again.published.hub_keys() == (two, three)
+    assert closed.published.hub_keys() == ()
+    again.published.stop()
+    closed.published.stop()
 
 
 # ---- both, over the wire
