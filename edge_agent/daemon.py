@@ -176,9 +176,11 @@ class Appliance:
 
     def close(self) -> None:
         """Stop hearing, judge and store what was heard, send what can be sent, and close the rooms."""
-        self._corridor.stop()
-        self._give_up_at = time.monotonic() + _LAST_TRIES_S
-        if self._understanding.ident is not None:
+        if self._understanding.ident is None:  # it never started
+            self._corridor.abandon()
+        else:
+            self._corridor.stop()
+            self._give_up_at = time.monotonic() + _LAST_TRIES_S
             self._understanding.join()
         if self._uplink is not None:
             self._uplink.drain(self._config.uplink.drain_s)

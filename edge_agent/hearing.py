@@ -138,6 +138,10 @@ class Listener:
         """End the source; what was heard is still passed on."""
         self._source.close()
 
+    def join(self, timeout_s: float) -> None:
+        """Wait until nothing more comes from here, so long at most."""
+        self._thread.join(timeout_s)
+
     @property
     def call(self) -> Call:
         """The call that is heard."""

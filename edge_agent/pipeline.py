@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ABANDON_S = 10.0
+"""How long a source that ends is waited for before its thread is left behind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -232,6 +235,13 @@ class Corridor:
             ending: list[Reception | Listener] = [*self._receptions, *self._listeners]
         for one in ending:
             one.stop()
+
+    def abandon(self) -> None:
+        """Stop where nobody has asked for outcomes: what waits is let go, and nobody waits to pass on more."""
+        self.stop()
+        self._door.close()
+        for listener in self._listeners:
+            listener.join(_ABANDON_S)
 
     @property
     def waiting(self) -> int:

@@ -84,6 +84,17 @@ def test_once_hears_every_source_and_ends(cli: Cli, tmp_path: Path) -> None:
     assert {event["source"] for event in stored(cli)} == {"/sites/branch-1"}
 
 
+def test_what_judges_may_be_wrong_while_sources_are_heard_already(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("rules: [\n  - id: x\n", encoding="utf-8")
+    config = write_config(tmp_path)
+    config.write_text(f'{config.read_text()}\n[nodes]\nrules = ["{tmp_path / "rules.yaml"}"]\n', encoding="utf-8")
+    said = cli.run("run", "--once", "-c", config, code=6).stderr.splitlines()
+    error = next(at for at, line in enumerate(said) if line.startswith("Error: "))
+    assert "not valid YAML" in said[error]
+    assert said[error + 1].startswith("Try: ")
+    assert len(said) == error + 2, "nothing of what was under way shows"
+
+
 def test_status_speaks_to_people_and_programs(cli: Cli, started: Start, tmp_path: Path) -> None:
     config = write_config(tmp_path, realtime=True)
     started("run", "-c", config)

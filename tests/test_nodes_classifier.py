@@ -136,6 +136,16 @@ def test_it_raises_what_no_phrase_lists(small: Classifier, tmp_path: Path) -> No
     assert finding.quote in text
 
 
+def test_what_a_long_turn_said_first_is_judged_too() -> None:
+    shipped = Classifier.load(SHIPPED)
+    text = "你们这个价格实在太贵了，比别家贵了两成，我接受不了"
+    aside = "我们这边上个礼拜刚刚搬到新的办公楼，楼下有个小花园，中午吃了饭大家都去走一走。" * 20
+    probability, quote = shipped.probabilities(f"{text}。{aside}", Speaker.CUSTOMER)[PRICE]
+    assert probability > SURE
+    assert quote.rstrip("。") in text
+    assert shipped.probabilities(aside, Speaker.CUSTOMER)[PRICE][0] < SURE
+
+
 def test_who_must_speak_must_speak(small: Classifier, tmp_path: Path) -> None:
     common = rules(tmp_path, "没有这样的话")
     text = next(one.text for one in some("objection-price") if one.nodes == {PRICE})

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edge_agent.cli.nodes import misheard
 from edge_agent.errors import DictionaryError
 from edge_agent.nodes import training
 from edge_agent.nodes.features import standing
 from edge_agent.nodes.labelled import read_calls, read_held
+from edge_agent.terms.noise import Noise
 from edge_agent.types import Speaker
 from tests.conftest import TOP
 
@@ -89,11 +89,11 @@ def test_a_tenth_is_held_back_by_title_and_reads_the_same(tmp_path: Path) -> Non
 
 def test_every_third_example_is_learned_misheard_too(tmp_path: Path) -> None:
     examples = training.turns_of(read_calls([calls(tmp_path)])) * 40
-    heard = misheard(examples)
+    heard = training.misheard(examples, Noise(training.NOISE_SEED).spoil)
     assert [one.nodes for one in heard] == [one.nodes for one in examples[::3]]
     changed = sum(one.text != was.text for one, was in zip(heard, examples[::3], strict=True))
     assert changed > 10
-    assert misheard(examples) == heard
+    assert training.misheard(examples, Noise(training.NOISE_SEED).spoil) == heard
 
 
 def test_held_calls_that_are_damaged_are_refused(tmp_path: Path) -> None:

@@ -34,13 +34,13 @@ _BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """A length of context: of `clips` utterances `same` have the text that they have at 30 s; `difference` is its CER.
+class Compared:
+    """A model with less beside the same with all: of `clips` utterances `same` have the same text.
 
-    `seconds` is what an utterance takes, `whole_s` what it takes at 30 s, one thread each.
+    `difference` is the CER of the one against the other, `seconds` what an utterance takes, `whole_s` what it takes
+    with all, one thread each.
     """
 
-    bucket_s: int
     clips: int
     same: int
     difference: float | None
@@ -49,27 +49,19 @@ class Context:
 
     @property
     def safe(self) -> bool:
-        """Whether utterances may be given so little context."""
+        """Whether the model may be run with so little."""
         return self.clips >= FEWEST and self.difference is not None and self.difference <= MOST_DIFFERENT
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Of `clips` utterances `same` have the text that they have with all tokens; `difference` is the CER of the others.
+class Context(Compared):
+    """A length of context, against the whole of 30 s."""
 
-    `seconds` is what an utterance takes at 30 s, `whole_s` what it takes with all tokens, one thread each.
-    """
+    bucket_s: int
 
-    clips: int
-    same: int
-    difference: float | None
-    seconds: float
-    whole_s: float
 
-    @property
-    def safe(self) -> bool:
-        """Whether the model may be loaded without the tokens that no Chinese transcript needs."""
-        return self.clips >= FEWEST and self.difference is not None and self.difference <= MOST_DIFFERENT
+class Vocabulary(Compared):
+    """The tokens that a Chinese transcript needs, against all of them, both at 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +106,7 @@ def contexts(engine: Engine, clips: Sequence[Samples], beat: Callable[[], None] 
         short, seconds = _texts(engine.with_context(bucket_s), fitting)
         beat()
         same = sum(one == other for one, other in zip(long, short, strict=True))
-        yield Context(bucket_s, len(fitting), same, _difference(long, short), seconds, whole_s)
+        yield Context(len(fitting), same, _difference(long, short), seconds, whole_s, bucket_s)
 
 
 def vocabulary(whole: Engine, fewer: Engine, clips: Sequence[Samples]) -> Vocabulary:

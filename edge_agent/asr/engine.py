@@ -162,20 +162,27 @@ class Engine:
             prompts = [[*slots[index], *self._prompt] for index in indices]
             encoded = self._encode(frames)
             found_here = self._decode(encoded, prompts, bucket)
+            states = (
+                np.array(encoded) if self._rescorer or self._terms or any(slots[index] for index in indices) else None
+            )
             for row, index in enumerate(indices):
                 told = (hotwords[index] or ()) if hotwords and slots[index] else ()
-                if told and self._echoes(encoded, row, utterances[index], found_here[row], told):
-                    alone = self._storage(np.array(encoded)[row : row + 1])
-                    (found_here[row],) = self._decode(alone, [self._prompt], bucket)
-            if self._rescorer:
-                states = np.array(encoded)
+                if states is not None and told:
+                    alone = states[row : row + 1]
+                    if self._echoes(alone, utterances[index], found_here[row], told):
+                        (found_here[row],) = self._decode(self._storage(alone), [self._prompt], bucket)
+            if self._rescorer and states is not None:
                 for row, index in enumerate(indices):
                     # The encoder halves the number of frames; what follows the utterance is zeros: nobody spoke there.
                     heard = states[row, : math.ceil(len(utterances[index]) // HOP / 2)]
                     told = (hotwords[index] or ()) if hotwords else ()
                     found_here[row] = self._rewritten(self._rescorer, heard, found_here[row], told)
             for row, index in enumerate(indices):
-                found[index] = self._weighed(encoded, row, len(utterances[index]) // HOP, found_here[row])
+                found[index] = found_here[row]
+                if self._terms and not self._rescorer and states is not None and found_here[row].text:
+                    # No ear has heard the terms: the decoder judges what the text hints at.
+                    alone, speech = states[row : row + 1], len(utterances[index]) // HOP
+                    found[index] = weighed(self._model, self._tokenizer, alone, speech, found_here[row], self._terms())
         return found
 
     def _slots(self, count: int, hotwords: Sequence[Sequence[str] | None] | None) -> list[list[int]]:
@@ -213,13 +220,12 @@ class Engine:
         return ctranslate2.StorageView.from_array(np.ascontiguousarray(states))
 
     def _echoes(
-        self, encoded: Any, row: int, samples: Samples, hypothesis: Hypothesis, told: Sequence[str]
+        self, states: NDArray[np.float32], samples: Samples, hypothesis: Hypothesis, told: Sequence[str]
     ) -> list[str]:
         """Return the hotwords that were written only because they were told."""
         written = [term for term in told if term in hypothesis.text]
         if not written:
             return []
-        states = np.array(encoded)[row : row + 1]
         (alone,) = align(self._model, self._tokenizer, states, len(samples) // HOP, [hypothesis.text])
         return echoed(hypothesis.text, written, alone, samples)
 
@@ -260,13 +266,6 @@ class Engine:
                 self._spotter = Spotter(rescorer, terms)
             readings = self._spotter.listen(passage, written)
         return replace(hypothesis, text=written.text, readings=readings, times_ms=times_ms(written))
-
-    def _weighed(self, encoded: Any, row: int, frames: int, hypothesis: Hypothesis) -> Hypothesis:
-        """Let the decoder judge what the text hints at, where no ear has heard it: in a model without a second pass."""
-        if self._terms is None or self._rescorer is not None or not hypothesis.text:
-            return hypothesis
-        states = np.array(encoded)[row : row + 1]
-        return weighed(self._model, self._tokenizer, states, frames, hypothesis, self._terms())
 
     def weigh(self, samples: Samples, texts: Sequence[str]) -> list[float]:
         """Return how likely each text is to be what an utterance says: the mean logarithm of its tokens' probabilities.

@@ -39,7 +39,7 @@ _EMBEDDINGS, _BIAS = "decoder/embeddings/weight", "decoder/projection/bias"
 _BY_TOKEN = frozenset(
     (_EMBEDDINGS, f"{_EMBEDDINGS}_scale", "decoder/projection/weight", "decoder/projection/weight_scale", _BIAS)
 )
-_TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+_TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16, 5: np.uint16}  # 5: bfloat16, only moved
 
 
 @dataclass(frozen=True, slots=True)

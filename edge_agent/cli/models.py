@@ -11,7 +11,7 @@ from edge_agent.cli.out import AsJson, ConfigFile, console, emit, settings
 
 if TYPE_CHECKING:
     from edge_agent.asr import Card
-    from edge_agent.asr.check import Context, Prompting, Vocabulary
+    from edge_agent.asr.check import Compared, Context, Prompting, Vocabulary
     from edge_agent.config import Config
     from edge_agent.types import Samples
 
@@ -218,20 +218,14 @@ def _report(
         emit(_row(card, folder) | {"written": written})
         return
     screen = console()
-    for one in found:
-        verdict = "safe" if one.safe else "not shown to be safe"
-        differs = "no text" if one.difference is None else f"{one.difference:.1%} of the characters differ"
+    compared: list[tuple[str, str, Compared]] = [(f"{one.bucket_s:>2} s of context", "at 30 s", one) for one in found]
+    compared += [("Chinese tokens alone", "with all tokens", fewer)] if fewer is not None else []
+    for what, whole, less in compared:
+        verdict = "safe" if less.safe else "not shown to be safe"
+        differs = "no text" if less.difference is None else f"{less.difference:.1%} of the characters differ"
         screen.print(
-            f"{one.bucket_s:>2} s of context: {verdict}. {one.same} of {one.clips} texts are those at 30 s, {differs};"
-            f" {one.seconds:.2f} s an utterance, {one.whole_s:.2f} s at 30 s",
-            soft_wrap=True,
-        )
-    if fewer is not None:
-        verdict = "safe" if fewer.safe else "not shown to be safe"
-        differs = "no text" if fewer.difference is None else f"{fewer.difference:.1%} of the characters differ"
-        screen.print(
-            f"Chinese tokens alone: {verdict}. {fewer.same} of {fewer.clips} texts are those with all tokens,"
-            f" {differs}; {fewer.seconds:.2f} s an utterance, {fewer.whole_s:.2f} s with all",
+            f"{what}: {verdict}. {less.same} of {less.clips} texts are those {whole}, {differs};"
+            f" {less.seconds:.2f} s an utterance, {less.whole_s:.2f} s {whole}",
             soft_wrap=True,
         )
     if told is not None:

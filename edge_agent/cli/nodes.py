@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +10,10 @@ import typer
 from edge_agent.cli import out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edge_agent.config import Config
     from edge_agent.nodes.training import Example
     from edge_agent.store import Reviews, Verdict
 
-_SEED, _SHARES = 7, (0.05, 0.1)
 REPEATED = 3
 """A verdict counts as so many examples: it is of this branch's own calls."""
 
@@ -110,6 +106,7 @@ def retrain(
     """Train the classifier on the examples and on what reviewers said; what is in force stays until `nodes use`."""
     from edge_agent import paths, rooms
     from edge_agent.nodes import Classifier, training
+    from edge_agent.terms.noise import Noise
 
     given = out.settings(config)
     with _store(given, readonly=True) as store:
@@ -124,7 +121,8 @@ def retrain(
     examples = [*material.examples, *further]
     if not as_json:
         print(f"{len(examples)} examples, {len(reviewed)} of them from {len(verdicts)} reviews; this takes minutes")
-    classifier = material.classifier([*further, *misheard(material.examples)])
+    spoil = Noise(training.NOISE_SEED).spoil
+    classifier = material.classifier([*further, *training.misheard(material.examples, spoil)])
     path = output or paths.under_state("candidates") / "classifier.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     classifier.save(path, training.digest(examples))
@@ -187,18 +185,6 @@ def use(
         out.emit({"type": "using", "classifier": classifier})
     else:
         print(f"{classifier} judges from the next start or `edge-agent reload` on")
-
-
-def misheard(examples: Sequence[Example]) -> list[Example]:
-    """Give every third example as a recognizer might hear it: with one character of ten or twenty wrong."""
-    from edge_agent.terms.noise import Noise
-
-    noise = Noise(_SEED)
-    out = []
-    for number, one in enumerate(examples[::3]):
-        share = _SHARES[number % len(_SHARES)]
-        out.append(replace(one, text=noise.spoil(one.text, share), before=noise.spoil(one.before, share)))
-    return out
 
 
 def examples_of(verdicts: list[Verdict]) -> list[Example]:

@@ -141,19 +141,24 @@ class Classifier:
         """Return the probability of every node in a turn, with the sentence of it that speaks most for the node.
 
         Args:
-            text: what the turn has said so far.
+            text: what the turn has said so far; what is longer than any it has learned from is judged in pieces, and
+                the highest probability counts.
             speaker: who speaks; where it is unknown, either may have.
             around: what was said before it, which rules hold, and where the call stands.
         """
-        text = text[-_LONGEST:]
-        scores = self.scores(text, speaker, around or Around())
-        sure = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
-        quotes = self._quotes(text, sure >= _WORTH_A_QUOTE)
-        return {node: (float(sure[at]), quotes[at]) for at, node in enumerate(self.nodes)}
+        around = around or Around()
+        found: dict[str, tuple[float, str]] = {}
+        for piece in _pieces(text):
+            sure = 1 / (1 + np.exp(-np.clip(self.scores(piece, speaker, around), -30, 30)))
+            quotes = self._quotes(piece, sure >= _WORTH_A_QUOTE)
+            for node, probability, quote in zip(self.nodes, sure.tolist(), quotes, strict=True):
+                if node not in found or probability > found[node][0]:
+                    found[node] = probability, quote
+        return found
 
     def scores(self, text: str, speaker: Speaker, around: Around) -> NDArray[np.float32]:
         """Return the logarithms of the odds of every node, of shape (nodes,)."""
-        scores = self._scores(counted(text[-_LONGEST:], around, self.concepts)) + self.bias
+        scores = self._scores(counted(text, around, self.concepts)) + self.bias
         agent = self.weights[-1] * self.scale * AGENT
         match speaker:
             case Speaker.AGENT:
@@ -175,3 +180,18 @@ class Classifier:
             return [whole] * len(self.nodes)
         scores = np.stack([self._scores(of_words(sentence, self.concepts)) for sentence in sentences])
         return [sentences[row] if want else whole for row, want in zip(scores.argmax(axis=0), wanted, strict=True)]
+
+
+def _pieces(text: str) -> list[str]:
+    """Cut a text into pieces of whole sentences, none much longer than what the classifier has learned from."""
+    if len(text) <= _LONGEST:
+        return [text]
+    pieces = [""]
+    for match in _SENTENCE.finditer(text):
+        sentence = match.group()
+        for at in range(0, len(sentence), _LONGEST):
+            part = sentence[at : at + _LONGEST]
+            if len(pieces[-1]) + len(part) > _LONGEST and pieces[-1]:
+                pieces.append("")
+            pieces[-1] += part
+    return pieces

@@ -20,7 +20,7 @@ from edge_agent.nodes.rules import Rules
 from edge_agent.types import Speaker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,6 +33,9 @@ NONE = "none"
 TURNS = "turns"
 """Name of the folder whose examples are of signals."""
 QUIET = frozenset({"accept", "answer", "decide", "step"})
+NOISE_SEED = 7
+"""Seed of the noise with which the shipped classifier was trained."""
+_MISHEARD = (0.05, 0.1)
 _SEEN_AT_LEAST = 2
 _ENOUGH = 30
 _EPOCHS = 8
@@ -152,6 +155,18 @@ class Material:
         """Train on the examples and on further ones, and calibrate."""
         made = train([*self.examples, *further], self.concepts, self.rules)
         return calibrated(made, self.held, self.rules)
+
+
+def misheard(examples: Sequence[Example], spoil: Callable[[str, float], str]) -> list[Example]:
+    """Give every third example as a recognizer might hear it: with one character of ten or twenty wrong.
+
+    `spoil` puts so many errors in a hundred characters into a text (`edge_agent.terms.noise`).
+    """
+    out = []
+    for number, one in enumerate(examples[::3]):
+        share = _MISHEARD[number % len(_MISHEARD)]
+        out.append(replace(one, text=spoil(one.text, share), before=spoil(one.before, share)))
+    return out
 
 
 def digest(examples: Iterable[Example]) -> str:
