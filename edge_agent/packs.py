@@ -1,8 +1,7 @@
 """The site's packs: which version of each is in force, and the dictionary that is compiled of them.
 
 A pack is in its folder until something is done to it; from then on the library (`edge_agent.store.Library`) says which
-version is in force. What was compiled is kept in a cache under the hash of what it was compiled of, so that nobody
-compiles the same twice, and a damaged file is thrown away and made anew. A running appliance has it compiled by a child
+version is in force. What was compiled is kept (`edge_agent.kept`). A running appliance has it compiled by a child
 process (`python -m edge_agent.packs`), so that its own threads never wait for it.
 """
 
@@ -19,12 +18,13 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import config, paths
 from edge_agent.errors import DictionaryError, EdgeError, StoreError
+from edge_agent.kept import Kept
 from edge_agent.store import Change, Library
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEGMENTER = "zh-segmenter"
-_CACHED = 8  # compiled dictionaries that are kept; the one before must be there for a rollback
 _PATIENCE_S = 900.0
 _FOLDER_FILES = ("pack.toml", "terms.csv", "decoys.csv")
 
@@ -56,7 +55,7 @@ class Packs:
         self.settings = settings
         self.folder = Path(settings.folder) if settings.folder else paths.shipped() / "dictionaries"
         self.file = paths.under_state(settings.database)
-        self.cache = paths.under_state(settings.cache)
+        self.kept = Kept(paths.under_state(settings.cache))
 
     # ---- what is in force
 
@@ -157,7 +156,7 @@ class Packs:
             DictionaryError: there is no such pack, or one is wrong.
         """
         origins = self._origins(names, instead or {})
-        found = self._cached(origins)
+        found = self.kept.read(self._file(origins))
         return self._cutting(found if found is not None else self._compile(origins, instead or {}, keep=keep))
 
     def dictionary_apart(self) -> Dictionary:
@@ -166,7 +165,7 @@ class Packs:
         Raises:
             EdgeError: it can't be compiled.
         """
-        found = self._cached(self._origins(None, {}))
+        found = self.kept.read(self._file(self._origins(None, {})))
         if found is not None:
             return self._cutting(found)
         from edge_agent.terms import Dictionary, compiled
@@ -227,7 +226,7 @@ class Packs:
 
         origins = self._origins(names, instead or {})
         dictionary = self._compile(origins, instead or {})
-        file = self._cache_file(origins)
+        file = self._file(origins)
         if file.exists():
             return file, False
         descriptor, name = tempfile.mkstemp(suffix=".dictionary")
@@ -237,7 +236,7 @@ class Packs:
 
     def cached(self) -> Path | None:
         """Return the file of the compiled dictionary that the settings name, if there is one."""
-        file = self._cache_file(self._origins(None, {}))
+        file = self._file(self._origins(None, {}))
         return file if file.exists() else None
 
     def _origins(self, names: Sequence[str] | None, instead: Mapping[str, Pack]) -> list[Origin]:
@@ -247,36 +246,15 @@ class Packs:
             for name in dict.fromkeys(self.settings.packs if names is None else names)
         ]
 
-    def _cache_file(self, origins: Sequence[Origin]) -> Path:
-        content = json.dumps([_compiler(), *([one.pack, one.source, one.hash] for one in origins)])
-        return self.cache / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.dictionary"
-
-    def _cached(self, origins: Sequence[Origin]) -> Dictionary | None:
-        from edge_agent.terms import Dictionary, compiled
-
-        file = self._cache_file(origins)
-        try:
-            return Dictionary.from_parts(compiled.read(file))
-        except FileNotFoundError:
-            return None
-        except (OSError, compiled.Damaged, KeyError, ValueError) as error:
-            log.warning("the compiled dictionary is made anew, for %s is damaged: %s", file, error)
-            return None
+    def _file(self, origins: Sequence[Origin]) -> Path:
+        return self.kept.file((one.pack, one.source, one.hash) for one in origins)
 
     def _compile(self, origins: Sequence[Origin], instead: Mapping[str, Pack], *, keep: bool = True) -> Dictionary:
-        from edge_agent.terms import Dictionary, compiled
+        from edge_agent.terms import Dictionary
 
         dictionary = Dictionary.compile([instead.get(one.pack) or self._load(one) for one in origins])
-        if not keep:
-            return dictionary
-        file = self._cache_file(origins)
-        try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            compiled.write(file, dictionary.parts())
-            for old in sorted(self.cache.glob("*.dictionary"), key=lambda each: -each.stat().st_mtime)[_CACHED:]:
-                old.unlink(missing_ok=True)
-        except OSError as error:
-            log.info("the compiled dictionary is not kept: %s", error)
+        if keep:
+            self.kept.keep(self._file(origins), dictionary)
         return dictionary
 
     # ---- changes
@@ -428,17 +406,6 @@ def _not_compiled(why: str) -> DictionaryError:
         f"the dictionary could not be compiled ({why})",
         remedy="`edge-agent dict validate` looks at the packs; see also whether memory or disk is full",
     )
-
-
-@cache
-def _compiler() -> str:
-    """Return a hash of what compiles, so that an update of the program never reads an older one's files."""
-    from edge_agent import phonetics, terms
-
-    content = hashlib.sha256(sys.version.encode())
-    for file in [*sorted(Path(terms.__file__).parent.glob("*.py")), Path(phonetics.__file__)]:
-        content.update(file.read_bytes())
-    return content.hexdigest()
 
 
 def main() -> int:

@@ -13,17 +13,27 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from tests.line import head, keeper
 from tests.postgres import postgres, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["postgres", "where"]  # fixtures
+__all__ = ["head", "keeper", "postgres", "where"]  # fixtures
 
 # No test may fail because the machine is busy.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
+UNKNOWN_WORDS = (
+    "我们最近在看{}",
+    "{}这个东西多少钱",
+    "客户问的是{}的事情",
+    "你们做不做{}啊",
+    "关于{}，领导还没定",
+    "{}也不便宜吧",
+)
+"""Sentences in which a word shows that is none of any pack."""
 TOP = Path(__file__).resolve().parent.parent
 
 

@@ -7,15 +7,18 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
+
 from edge_agent import keys, wire
 from edge_agent.config import Hub, Uplink
 from edge_agent.event import SCHEMA, Event, new_id
 from edge_agent.hub import HubEvent, Ledger, serve
+from edge_agent.store import Keeper
 from edge_agent.uplink import Outbox
 from edge_agent.uplink import Uplink as Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -128,3 +131,20 @@ class running:  # noqa: N801 - reads as a word of the test
 
 FILES = {"database": "hub.db", "key_file": "hub.key", "allow_file": "allowed-branches"}
 QUICK = {"heartbeat_s": 0.1, "dead_after_s": 3.0, "retry_min_s": 0.05, "retry_max_s": 0.2}
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[Head]:
+    """Give a head office that serves."""
+    (tmp_path / "head").mkdir()
+    head = Head(tmp_path / "head")
+    head.start()
+    yield head
+    head.stop()
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Keeper]:
+    """Give a branch's store."""
+    with Keeper(tmp_path / "branch.db") as keeper:
+        yield keeper

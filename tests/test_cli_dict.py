@@ -14,6 +14,7 @@ from openpyxl import load_workbook
 from edge_agent import cli
 from edge_agent.store import Store
 from edge_agent.types import Call, Speaker, TermHit, Transcript
+from tests.conftest import UNKNOWN_WORDS
 from tests.test_terms_pack import write
 
 if TYPE_CHECKING:
@@ -282,16 +283,8 @@ def remember(admin: Admin, *said: str, terms: tuple[TermHit, ...] = ()) -> None:
 
 def test_suggest_names_the_words_that_no_pack_knows(admin: Admin) -> None:
     assert "no such database" in admin.run("suggest", code=7)
-    patterns = [
-        "我们最近在看{}",
-        "{}这个东西多少钱",
-        "客户问的是{}的事情",
-        "你们做不做{}啊",
-        "关于{}，领导还没定",
-        "{}也不便宜吧",
-    ]
     words = ["质检云台", "VPX机箱", "重组蛋白", "柔性重组蛋白膜"]
-    remember(admin, *(pattern.format(word) for word in words for pattern in patterns), "我的手机是13812345678")
+    remember(admin, *(pattern.format(word) for word in words for pattern in UNKNOWN_WORDS), "我的手机是13812345678")
     *found, total = admin.lines("suggest", "--least", "4")
     by_word = {row["word"]: row for row in found}
     assert {"质检云台", "VPX机箱", "柔性重组蛋白膜"} <= by_word.keys()

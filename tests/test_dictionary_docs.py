@@ -15,7 +15,7 @@ from openpyxl import Workbook
 
 from edge_agent import cli
 from edge_agent.config import Config
-from tests.conftest import TOP
+from tests.conftest import TOP, UNKNOWN_WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,16 +52,8 @@ def test_every_command_of_the_page_works(
     for row in (("term", "category", "weight"), ("温控云盒", "product", 1), ("阿里健康", "competitor", 3)):
         book.active.append(row)  # type: ignore[union-attr]
     book.save("terms.xlsx")
-    said = (
-        "我们最近在看{}",
-        "{}这个东西多少钱",
-        "客户问的是{}的事情",
-        "你们做不做{}啊",
-        "关于{}，领导还没定",
-        "{}也不便宜吧",
-    )
     words = ("GMP认证", "VPX机箱", "柔性重组膜", "多轴云台")
-    sentences = [one.format(word) for one in said for word in words]
+    sentences = [one.format(word) for one in UNKNOWN_WORDS for word in words]
     (tmp_path / "sentences.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
     def run(command: str) -> str:

@@ -31,15 +31,6 @@ if TYPE_CHECKING:
     from .conftest import Cli
 
 
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[Head]:
-    (tmp_path / "head").mkdir()
-    head = Head(tmp_path / "head")
-    head.start()
-    yield head
-    head.stop()
-
-
 class Client:
     """A branch that says what the test wants, with a real key."""
 
@@ -160,12 +151,6 @@ def test_a_half_written_list_keeps_the_old_one_and_says_so(head: Head, caplog: p
 
 def numbers(head: Head) -> list[int]:
     return [json.loads(row.body)["data"]["number"] for row in head.events()]
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    with Keeper(tmp_path / "branch.db") as keeper:
-        yield keeper
 
 
 def test_garbage_at_the_port_while_a_branch_is_served(head: Head, keeper: Keeper) -> None:

@@ -14,7 +14,6 @@ from edge_agent import keys
 from edge_agent.config import Uplink as Settings
 from edge_agent.errors import ConfigError, KeyFileError
 from edge_agent.hub import Ledger
-from edge_agent.store import Keeper
 from edge_agent.uplink import Trouble, Uplink
 from edge_agent.uplink.hubkeys import HubKeys
 
@@ -24,22 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edge_agent.store import Keeper
+
     from .conftest import Cli
-
-
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[Head]:
-    (tmp_path / "head").mkdir()
-    head = Head(tmp_path / "head")
-    head.start()
-    yield head
-    head.stop()
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    with Keeper(tmp_path / "branch.db") as keeper:
-        yield keeper
 
 
 class Talk:

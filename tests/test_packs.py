@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge_agent import kept
 from edge_agent import packs as module
 from edge_agent.config import Dictionary as Settings
 from edge_agent.errors import DictionaryError, StoreError
@@ -151,7 +152,7 @@ def test_a_damaged_version_says_so_and_the_one_before_comes_back(site: Packs) ->
     version = add(site, "科室会")
     with Library.open(site.file) as library, library.database.transaction() as connection:
         connection.execute("UPDATE versions SET body = x'00' WHERE hash = ?", [version])
-    for file in site.cache.iterdir():
+    for file in site.kept.folder.iterdir():
         file.unlink()
     with pytest.raises(StoreError, match="damaged") as caught:
         site.dictionary()
@@ -173,7 +174,7 @@ def test_nobody_compiles_the_same_twice(site: Packs, monkeypatch: pytest.MonkeyP
 
 def test_a_damaged_cache_is_made_anew(site: Packs, caplog: pytest.LogCaptureFixture) -> None:
     first = site.dictionary()
-    (file,) = site.cache.iterdir()
+    (file,) = site.kept.folder.iterdir()
     whole = file.read_bytes()
     for content in (b"", whole[: len(whole) // 2], whole[:-200] + bytes(200), b"x" * len(whole)):
         file.write_bytes(content)
@@ -187,19 +188,19 @@ def test_the_cache_follows_files_and_program(site: Packs, monkeypatch: pytest.Mo
     site.dictionary()
     write(site.folder, decoys="heard,term,note\n")
     site.dictionary()
-    assert len(list(site.cache.iterdir())) == 2
-    monkeypatch.setattr(module, "_compiler", lambda: "another program")
+    assert len(list(site.kept.folder.iterdir())) == 2
+    monkeypatch.setattr(kept, "compiler", lambda: "another program")
     site.dictionary()
-    assert len(list(site.cache.iterdir())) == 3
+    assert len(list(site.kept.folder.iterdir())) == 3
     for number in range(9):
         write(site.folder, decoys="heard,term,note\n" + f"甲乙{number}丙,,\n")
         site.dictionary()
-    assert len(list(site.cache.iterdir())) == 8
+    assert len(list(site.kept.folder.iterdir())) == 8
 
 
 def test_without_a_place_for_a_cache_all_goes_on(site: Packs) -> None:
-    site.cache.parent.mkdir(parents=True)
-    site.cache.write_text("a file where the folder should be")
+    site.kept.folder.parent.mkdir(parents=True)
+    site.kept.folder.write_text("a file where the folder should be")
     assert len(site.dictionary().entries) == 3
     assert len(site.dictionary_apart().entries) == 3
 
@@ -222,7 +223,7 @@ def test_a_pack_that_is_published_is_compiled_apart_too(site: Packs, monkeypatch
 
 def test_a_child_that_dies_is_an_error(site: Packs, monkeypatch: pytest.MonkeyPatch) -> None:
     dying = f"import os; os.kill(os.getpid(), {signal.SIGKILL.value})"
-    monkeypatch.setattr(sys, "executable", _script(site.cache.parent, dying))
+    monkeypatch.setattr(sys, "executable", _script(site.kept.folder.parent, dying))
     with pytest.raises(DictionaryError, match=f"could not be compiled .it ended with -{signal.SIGKILL.value}"):
         site.dictionary_apart()
 

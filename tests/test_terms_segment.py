@@ -25,7 +25,7 @@ from edge_agent.packs import SEGMENTER, Packs
 from edge_agent.terms import Dictionary, Pack, Term, boundary
 from edge_agent.terms.segment import CARD, FEATURES, WEIGHTS, Segmenter, as_read, shared
 from edge_agent.terms.suggest import suggest
-from tests.conftest import TOP, Cli
+from tests.conftest import TOP, UNKNOWN_WORDS, Cli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,18 +226,10 @@ def test_nothing_is_loaded_before_it_is_needed(cli: Cli) -> None:
 
 
 def test_suggest_leaves_out_what_is_never_a_word() -> None:
-    said = (
-        "我们最近在看{}",
-        "{}这个东西多少钱",
-        "客户问的是{}的事情",
-        "你们做不做{}啊",
-        "关于{}，领导还没定",
-        "{}也不便宜吧",
-    )
     texts = [
         (str(number), one.format(word))
         for number, word in enumerate(("质检云台", "柔性显示膜", "多轴机架", "温控云盒"))
-        for one in said
+        for one in UNKNOWN_WORDS
     ]
     terms = dictionary("GMP认证")
     found = [one.word for one in suggest(texts, terms, segment=terms.cut)]

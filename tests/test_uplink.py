@@ -7,7 +7,6 @@ import socket
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import zmq
@@ -22,24 +21,6 @@ from edge_agent.uplink import Trouble, Uplink
 from edge_agent.uplink.batch import pack
 
 from .line import ANY_PORT, QUICK, Head, alarm, event, running, until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[Head]:
-    (tmp_path / "head").mkdir()
-    head = Head(tmp_path / "head")
-    head.start()
-    yield head
-    head.stop()
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    with Keeper(tmp_path / "branch.db") as keeper:
-        yield keeper
 
 
 def plain(address: str, **settings: object) -> Settings:
