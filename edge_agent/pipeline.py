@@ -237,7 +237,7 @@ class Corridor:
             one.stop()
 
     def abandon(self) -> None:
-        """Stop where nobody has asked for outcomes: what waits is let go, and nobody waits to pass on more."""
+        """Stop where nobody asks for outcomes, or no longer: what waits is let go, and no thread is left hearing."""
         self.stop()
         self._door.close()
         for listener in self._listeners:

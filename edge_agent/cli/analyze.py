@@ -119,7 +119,7 @@ def _each(files: list[Path], config: Config, speakers: str, hear: Hear, *, as_js
                 try:
                     hear(path, _watched(corridor.outcomes(), advance, broken), screen)
                 finally:
-                    corridor.stop()
+                    corridor.abandon()
             if broken:  # told last, so that what was heard until then is printed first
                 raise broken[0]
         except EdgeError as error:
