@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
 FILES = sorted((TOP / "dictionaries/nodes/examples").glob("*.tsv"))
 TURNS = sorted((TOP / "dictionaries/nodes/turns").glob("*.tsv"))
-CALLS = sorted((TOP / "dictionaries/nodes/calls").glob("*.txt"))
-EVALUATION = ("calls.jsonl", "blind.jsonl", "calls-dev.jsonl", "calls-sealed.jsonl", "calls-exam.jsonl")
+CALLS = sorted((TOP / "dictionaries/nodes").glob("*/*.txt"))
+EVALUATION = (
+    "calls.jsonl",
+    "blind.jsonl",
+    "calls-dev.jsonl",
+    "calls-sealed.jsonl",
+    "calls-exam.jsonl",
+    "calls-unseen.jsonl",
+)
 KNOWN = {node for node in catalogue if not node.startswith("process.")}
 
 

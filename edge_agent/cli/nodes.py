@@ -122,17 +122,19 @@ def retrain(
     if not as_json:
         print(f"{len(examples)} examples, {len(reviewed)} of them from {len(verdicts)} reviews; this takes minutes")
     spoil = Noise(training.NOISE_SEED).spoil
-    classifier = material.classifier([*further, *training.misheard(material.examples, spoil)])
+    old = rooms.classifier_file(given)
+    before = Classifier.load(old) if old and old.exists() else None
+    more = [*further, *training.misheard(material.examples, spoil)]
+    classifier = material.classifier(more, before.encoder if before else None)
     path = output or paths.under_state("candidates") / "classifier.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     classifier.save(path, training.digest(examples))
-    old = rooms.classifier_file(given)
     told = {
         "type": "retrained",
         "file": str(path),
         "examples": len(examples),
         "reviewed": len(reviewed),
-        "right_before": _right(Classifier.load(old), reviewed) if old and old.exists() else None,
+        "right_before": _right(before, reviewed) if before else None,
         "right_after": _right(Classifier.load(path), reviewed),
     }
     if as_json:
@@ -210,11 +212,11 @@ def _right(classifier: Any, examples: list[Example]) -> int:
     """Count the examples of which the classifier raises exactly the nodes."""
     from edge_agent.nodes import catalogue
     from edge_agent.nodes.classifier import SURE
-    from edge_agent.nodes.features import Around
+    from edge_agent.nodes.training import around
 
     right = 0
     for one in examples:
-        found = classifier.probabilities(one.text, one.speaker, Around(one.before))
+        found = classifier.probabilities(one.text, one.speaker, around(one, None))
         right += {node for node, (sure, _) in found.items() if sure >= SURE and node in catalogue} == set(one.nodes)
     return right
 

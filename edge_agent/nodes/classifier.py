@@ -6,7 +6,8 @@ what the words mean (`edge_agent.nodes.concepts`), with tf–idf weights: the li
 measured against (Wang & Manning 2012; Joulin et al. 2016). Two more kinds of features are not words: which rules of
 the common set hold, so that it learns how far to believe each (stacking, Wolpert 1992), and where the call stands:
 which objections are open or answered. It is trained by `edge_agent.nodes.training` on the examples, the labelled calls
-and the concepts in `dictionaries/nodes`, and has no other knowledge. Beside the nodes it judges what a turn does
+and the concepts in `dictionaries/nodes`, and has no other knowledge. To its scores those of a small neural network are
+added (`edge_agent.nodes.encoder`), which reads words in their order. Beside the nodes it judges what a turn does
 (answers, accepts, puts off, fixes a next step …).
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 
 from edge_agent.errors import DictionaryError
 from edge_agent.nodes.concepts import Concepts
+from edge_agent.nodes.encoder import Encoder
 from edge_agent.nodes.features import Around, counted, of_words
 from edge_agent.nodes.phrase import SENTENCE_ENDS
 from edge_agent.types import Speaker
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from edge_agent.nodes.features import Counted
 
-FORMAT = 3
+FORMAT = 4
 SURE = 0.25
 """Probability from which a node is raised, and below which a rule of the common set is overruled."""
 SURE_OF_SIGNAL = {"refuse": 0.15, "wait": 0.15, "decide": 0.12}
@@ -60,7 +62,8 @@ class Classifier:
     """Features, their rarity, and a weight for each feature and node; never changed, safe to share between threads.
 
     `keys` holds the features in ascending order, `rarity` their inverse document frequency, `weights` is of shape
-    (features + 1, nodes): the last row is for the speaker being the agent. `bias` is of shape (nodes,).
+    (features + 1, nodes): the last row is for the speaker being the agent. `bias` is of shape (nodes,). `trust` is what
+    the scores of the `encoder`, if there is one, are multiplied by before they are added.
     """
 
     nodes: tuple[str, ...]
@@ -71,6 +74,8 @@ class Classifier:
     bias: NDArray[np.float32]
     version: str
     concepts: Concepts = field(default_factory=Concepts)
+    encoder: Encoder | None = None
+    trust: float = 1.0
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -94,6 +99,8 @@ class Classifier:
                     bias=file["bias"],
                     concepts=Concepts({word: tuple(names) for word, names in about["concepts"].items()}),
                     version=hashlib.sha256(data).hexdigest()[:12],
+                    encoder=Encoder(file["encoder"].tobytes()) if "encoder" in file else None,
+                    trust=float(about["trust"]),
                 )
             if made.weights.shape != (len(made.keys) + 1, len(made.nodes)) or len(made.keys) != len(made.rarity):
                 raise ValueError("its parts do not fit together")
@@ -108,8 +115,10 @@ class Classifier:
     def save(self, path: Path, examples: str) -> None:
         """Write the classifier; `examples` is the hash of what it was trained on."""
         known = {"format": FORMAT, "nodes": self.nodes, "examples": examples, "concepts": dict(self.concepts.words)}
-        about = json.dumps(known, ensure_ascii=False)
+        about = json.dumps(known | {"trust": self.trust}, ensure_ascii=False)
         parts = {name: getattr(self, name) for name in ("keys", "rarity", "weights", "scale", "bias")}
+        if self.encoder is not None:
+            parts["encoder"] = np.frombuffer(self.encoder.model, dtype=np.uint8)
         with path.open("wb") as file:
             np.savez_compressed(file, about=np.array(about), **parts)
 
@@ -132,7 +141,9 @@ class Classifier:
         """Tell who speaks by the words, and how sure that is; `UNKNOWN` where they don't tell."""
         if AGENT_SPEAKS not in self.nodes:
             return Speaker.UNKNOWN, 0.0
-        agent = self.probabilities(text, Speaker.UNKNOWN, Around(before))[AGENT_SPEAKS][0]
+        at = self.nodes.index(AGENT_SPEAKS)
+        scores = [self.words(piece, Speaker.UNKNOWN, Around(before))[at] for piece in _pieces(text)]
+        agent = float(1 / (1 + np.exp(-np.clip(max(scores), -30, 30))))
         if agent >= SURE_OF_SPEAKER:
             return Speaker.AGENT, agent
         return (Speaker.CUSTOMER, 1 - agent) if agent <= 1 - SURE_OF_SPEAKER else (Speaker.UNKNOWN, 0.0)
@@ -158,6 +169,21 @@ class Classifier:
 
     def scores(self, text: str, speaker: Speaker, around: Around) -> NDArray[np.float32]:
         """Return the logarithms of the odds of every node, of shape (nodes,)."""
+        scores = self.words(text, speaker, around)
+        if self.encoder is not None:
+            scores += np.float32(self.trust) * self.order(text, speaker, around)
+        return scores
+
+    def order(self, text: str, speaker: Speaker, around: Around) -> NDArray[np.float32]:
+        """Return what the encoder makes of the turn, of shape (nodes,): 0 for what it doesn't judge."""
+        if self.encoder is None:
+            return np.zeros(len(self.nodes), dtype=np.float32)
+        scores = self.encoder.scores(text, speaker, around.turns, around.standing).tolist()
+        known = dict(zip(self.encoder.names, scores, strict=True))
+        return np.array([known.get(node, 0.0) for node in self.nodes], dtype=np.float32)
+
+    def words(self, text: str, speaker: Speaker, around: Around) -> NDArray[np.float32]:
+        """Return what the linear model makes of the turn, of shape (nodes,)."""
         scores = self._scores(counted(text, around, self.concepts)) + self.bias
         agent = self.weights[-1] * self.scale * AGENT
         match speaker:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from edge_agent.nodes.concepts import Concepts
     from edge_agent.nodes.match import Hit
+    from edge_agent.types import Speaker
 
 _TEXT, _SOUND, _BEFORE = (1, 3, 1.0), (2, 3, 0.5), (1, 2, 0.3)
 _MEANING, _PAIRS, _MEANING_BEFORE = 0.6, 0.4, 0.2
@@ -55,12 +56,14 @@ class Around:
     """What is around a turn: the other party's last words, the common rules that hold, where the call stands.
 
     `rules` names rules, and nodes with `>` before them; `standing` says how far the call is and which objections are
-    open (`open:objection.price`) or answered. Both may be empty where nothing is known of them.
+    open (`open:objection.price`) or answered; `turns` are the last turns, who said what. All may be empty where nothing
+    is known of them.
     """
 
     before: str = ""
     rules: frozenset[str] = frozenset()
     standing: frozenset[str] = frozenset()
+    turns: tuple[tuple[Speaker, str], ...] = ()
 
 
 def counted(text: str, around: Around, concepts: Concepts) -> list[Counted]:

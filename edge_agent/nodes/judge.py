@@ -6,19 +6,21 @@ It knows no clock: every time is the call's own, so a replay gives what the live
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections import deque
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge_agent.nodes.cases import TIMING, Cases, Evidence
 from edge_agent.nodes.catalogue import CATALOGUE
 from edge_agent.nodes.classifier import STAY, SURE, SURE_OF_SIGNAL
+from edge_agent.nodes.encoder import BACK
 from edge_agent.nodes.features import Around, standing
 from edge_agent.nodes.features import believed as common_of
 from edge_agent.nodes.match import UNKNOWN_CONFIDENCE, Context, Hit
-from edge_agent.nodes.phrase import SENTENCE_ENDS
 from edge_agent.nodes.process import Process
+from edge_agent.nodes.turn import TAIL, Turn, evidence_of, moved, plain, told_from_words
 from edge_agent.nodes.watch import Held, Stretch, Watch
-from edge_agent.types import Alternative, Finding, OpenCase, Speaker, Step, TermHit, Transcript
+from edge_agent.types import Alternative, Finding, OpenCase, Speaker, Step, Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from edge_agent.nodes.classifier import Classifier
     from edge_agent.nodes.rules import Rules
 
-# How far back a sentence that is still going on is read again when its next piece arrives.
-_TAIL = 80
 _BEFORE = 400
 _WHO_MOVES = {
     "answer": (Speaker.AGENT,),
@@ -51,27 +51,6 @@ class Limits:
     answer_within_ms: int = 120_000
     recording_notice_within_ms: int = 30_000
     discovery_after_ms: int = 120_000
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What one party has said since the other last spoke."""
-
-    number: int
-    speaker: Speaker
-    text: str = ""
-    raised: dict[str, int] = field(default_factory=dict)
-    signals: dict[str, tuple[int, Evidence]] = field(default_factory=dict)
-    terms: list[TermHit] = field(default_factory=list)
-
-    def note(self, signal: str, at: int, evidence: Evidence) -> None:
-        """Keep the first place where a signal was given."""
-        self.signals.setdefault(signal, (at, evidence))
-
-    def tail(self) -> str:
-        """The sentence that is still going on."""
-        end = max(self.text.rfind(mark) for mark in SENTENCE_ENDS)
-        return self.text[max(end + 1, len(self.text) - _TAIL) :]
 
 
 class CallJudge:
@@ -99,8 +78,9 @@ class CallJudge:
         self._limits = limits or Limits()
         self._cases: Cases | None = None
         self._process = Process(self._limits.recording_notice_within_ms, self._limits.discovery_after_ms)
-        self._turn: _Turn | None = None
+        self._turn: Turn | None = None
         self._last: dict[Speaker, str] = {}
+        self._turns: deque[tuple[Speaker, str]] = deque(maxlen=BACK)
 
     def hear(self, transcript: Transcript) -> list[Finding]:
         """Judge one utterance, together with what its turn has said so far."""
@@ -115,7 +95,7 @@ class CallJudge:
         heard = self._hear(replace(transcript, speaker=speaker))
         if speaker is Speaker.UNKNOWN:
             return findings + heard
-        return findings + [_told_from_words(finding, sure, transcript) for finding in heard]
+        return findings + [told_from_words(finding, sure, transcript) for finding in heard]
 
     def _hear(self, transcript: Transcript) -> list[Finding]:
         assert self._cases is not None
@@ -123,13 +103,13 @@ class CallJudge:
         turn = self._turn
         if turn is None or (turn.number, turn.speaker) != (transcript.turn, transcript.speaker):
             findings += self._close_turn()
-            turn = self._turn = _Turn(transcript.turn, transcript.speaker)
+            turn = self._turn = Turn(transcript.turn, transcript.speaker)
         tail = turn.tail()
         offset = len(turn.text) - len(tail)
         window = tail + transcript.text
         said = len(turn.text)
-        turn.terms += (_moved(term, said) for term in transcript.terms)
-        terms = tuple(_moved(term, -offset) for term in turn.terms if term.at[0] >= offset)
+        turn.terms += (moved(term, said) for term in transcript.terms)
+        terms = tuple(moved(term, -offset) for term in turn.terms if term.at[0] >= offset)
         context = Context(self._before(turn.speaker), self._process.talk_ms, terms)
         stretch = Stretch(transcript, offset, said, self._process.talk_ms)
         hits = self._watch.hear(self._matcher.hits(window, turn.speaker, context), stretch)
@@ -172,21 +152,22 @@ class CallJudge:
             finding = replace(evidence.finding(Step.RAISED, node), turn=None, version=held.rule.version)
             self.noticed.add(node)
             return [finding]
-        evidence = _evidence(said, held.hit)
+        evidence = evidence_of(said, held.hit)
         evidence = replace(evidence, end_ms=max(evidence.end_ms, end_ms or 0))
         self.noticed.add(node)
         if node.startswith("objection.") and self._cases is not None:
             return [self._cases.raise_(node, evidence)]
         return [evidence.finding(Step.RAISED, node)]
 
-    def _weigh(self, turn: _Turn, window: str, context: Context, hits: list[Hit]) -> list[Hit]:
+    def _weigh(self, turn: Turn, window: str, context: Context, hits: list[Hit]) -> list[Hit]:
         """Let the classifier overrule what it does not believe of the common rules, and add what they did not see."""
         if self._muted:
             hits = [hit for hit in hits if hit.by not in self._muted]
         if self._classifier is None:
             return hits
         where = standing(self._cases.standing() if self._cases else {}, turn.number)
-        believed = self._classifier.probabilities(window, turn.speaker, Around(context.before, common_of(hits), where))
+        around = Around(context.before, common_of(hits), where, tuple(self._turns))
+        believed = self._classifier.probabilities(window, turn.speaker, around)
         kept = [hit for hit in hits if not hit.common or self._holds(turn, hit.raises, believed)]
         raised = {hit.raises for hit in kept}
         kept += self._moves(turn, window, believed, raised)
@@ -207,7 +188,7 @@ class CallJudge:
         return [replace(hit, alternative=self._lost(hit, kept, believed)) for hit in kept]
 
     @staticmethod
-    def _holds(turn: _Turn, name: str, believed: Mapping[str, tuple[float, str]]) -> bool:
+    def _holds(turn: Turn, name: str, believed: Mapping[str, tuple[float, str]]) -> bool:
         """Say whether the classifier believes in a node or signal, or knows none of that name.
 
         What was raised earlier in the turn stays at a lower probability, lest every word tips it over.
@@ -218,7 +199,7 @@ class CallJudge:
         return believed[name][0] >= least
 
     def _moves(
-        self, turn: _Turn, window: str, believed: Mapping[str, tuple[float, str]], known: set[str]
+        self, turn: Turn, window: str, believed: Mapping[str, tuple[float, str]], known: set[str]
     ) -> Iterator[Hit]:
         """Give what the turn does to an objection in the classifier's opinion, where no rule says so."""
         assert self._classifier is not None
@@ -249,7 +230,7 @@ class CallJudge:
         others = [text for who, text in self._last.items() if who is not speaker or who is Speaker.UNKNOWN]
         return others[-1][-_BEFORE:] if others else ""
 
-    def _nodes(self, turn: _Turn, transcript: Transcript, hits: Iterable[Hit], offset: int) -> list[Finding]:
+    def _nodes(self, turn: Turn, transcript: Transcript, hits: Iterable[Hit], offset: int) -> list[Finding]:
         """Raise what is new in this turn, take back what its going on has denied."""
         assert self._cases is not None
         best: dict[str, Hit] = {}
@@ -268,12 +249,12 @@ class CallJudge:
                 self.noticed.discard(node)
                 out += self._retracted(node, transcript)
         for node, hit in best.items():
-            again = turn.speaker is Speaker.UNKNOWN and offset + hit.start > turn.raised.get(node, -1) + _TAIL
+            again = turn.speaker is Speaker.UNKNOWN and offset + hit.start > turn.raised.get(node, -1) + TAIL
             if node in turn.raised and not again:
                 continue
             turn.raised[node] = offset + hit.start
             self.noticed.add(node)
-            evidence = _evidence(transcript, hit)
+            evidence = evidence_of(transcript, hit)
             if node in _AGREES:
                 turn.note("accept", turn.raised[node], evidence)
                 turn.note("buys", turn.raised[node], evidence)
@@ -285,13 +266,13 @@ class CallJudge:
 
     def _retracted(self, node: str, transcript: Transcript) -> list[Finding]:
         assert self._cases is not None
-        evidence = _plain(transcript, 0.8, "rule:retracted")
+        evidence = plain(transcript, 0.8, "rule:retracted")
         if node.startswith("objection."):
             found = self._cases.retract(node, evidence)
             return [found] if found else []
         return [evidence.finding(Step.RETRACTED, node)]
 
-    def _signals(self, turn: _Turn, transcript: Transcript, hits: Iterable[Hit], offset: int) -> list[Finding]:
+    def _signals(self, turn: Turn, transcript: Transcript, hits: Iterable[Hit], offset: int) -> list[Finding]:
         """Note what moves the life of a node; a 「行」 that goes on as 「行是行」 is forgotten."""
         assert self._cases is not None
         raised = {hit.raises for hit in hits}
@@ -309,7 +290,7 @@ class CallJudge:
             signal = hit.raises
             if signal in CATALOGUE or (signal == "step" and hit.quote in breaches):
                 continue
-            evidence = _evidence(transcript, hit)
+            evidence = evidence_of(transcript, hit)
             turn.note(signal, offset + hit.start, evidence)
             match signal:
                 case "answer" if not any(node.startswith("compliance.") for node in turn.raised):
@@ -322,7 +303,7 @@ class CallJudge:
         return out
 
     @staticmethod
-    def _spoken(transcript: Transcript, turn: _Turn, at: int) -> float:
+    def _spoken(transcript: Transcript, turn: Turn, at: int) -> float:
         """Return how many milliseconds of the utterance were over when the character `at` of its turn was said."""
         length = len(transcript.text)
         return (transcript.end_ms - transcript.start_ms) * max(0, at - (len(turn.text) - length)) / length
@@ -334,6 +315,7 @@ class CallJudge:
             return []
         self._last.pop(turn.speaker, None)
         self._last[turn.speaker] = turn.text
+        self._turns.append((turn.speaker, turn.text[-_BEFORE:]))
         said = {signal: evidence for signal, (_, evidence) in turn.signals.items()}
         self.noticed.update(said)
         refuses = "refuse" in said and "accept" not in said
@@ -352,46 +334,3 @@ class CallJudge:
             dated=self._process.dated,
             buys="buys" in said,
         )
-
-
-def _told_from_words(finding: Finding, sure: float, transcript: Transcript) -> Finding:
-    """Say how sure it is who spoke; where a node hangs on it, the node is no surer."""
-    if finding.start_ms != transcript.start_ms or finding.turn is None:
-        return finding
-    kind = CATALOGUE.get(finding.node)
-    hangs = kind is not None and kind.speaker is not None
-    return replace(
-        finding, speaker_confidence=sure, confidence=finding.confidence * sure if hangs else finding.confidence
-    )
-
-
-def _evidence(transcript: Transcript, hit: Hit) -> Evidence:
-    return Evidence(
-        speaker=transcript.speaker,
-        quote=hit.quote,
-        start_ms=transcript.start_ms,
-        end_ms=transcript.end_ms,
-        turn=transcript.turn,
-        confidence=hit.confidence,
-        by=hit.by,
-        severity=hit.severity,
-        span=hit.span,
-        version=hit.version,
-        alternative=hit.alternative,
-    )
-
-
-def _moved(term: TermHit, by: int) -> TermHit:
-    return replace(term, at=(term.at[0] + by, term.at[1] + by))
-
-
-def _plain(transcript: Transcript, confidence: float, by: str) -> Evidence:
-    return Evidence(
-        speaker=transcript.speaker,
-        quote=transcript.text.strip(),
-        start_ms=transcript.start_ms,
-        end_ms=transcript.end_ms,
-        turn=transcript.turn,
-        confidence=confidence,
-        by=by,
-    )

@@ -13,6 +13,7 @@ from edge_agent.errors import DictionaryError
 from edge_agent.nodes.catalogue import CATALOGUE, SIGNALS
 from edge_agent.nodes.classifier import AGENT, AGENT_SPEAKS, Classifier
 from edge_agent.nodes.concepts import Concepts
+from edge_agent.nodes.encoder import BACK
 from edge_agent.nodes.features import CIRCUMSTANCES, Around, believed, counted, standing
 from edge_agent.nodes.labelled import read_calls, read_held
 from edge_agent.nodes.match import Context
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edge_agent.nodes.encoder import Encoder
     from edge_agent.nodes.features import Counted
     from edge_agent.nodes.labelled import LabelledCall
 
@@ -54,7 +56,7 @@ class Example:
 
     Where it is an example of what a turn does to an objection, `signals` is true, `nodes` names signals, and nothing is
     said of the nodes it may raise. A turn of a labelled call is `whole`: `nodes` names both, and what it doesn't name
-    does not hold; `standing` is where the call stood.
+    does not hold; `standing` is where the call stood, `turns` are those before it, `reply` is the next one.
     """
 
     text: str
@@ -65,6 +67,8 @@ class Example:
     whole: bool = False
     standing: frozenset[str] = frozenset()
     talk_ms: int = 0
+    turns: tuple[tuple[Speaker, str], ...] = ()
+    reply: str = ""
 
 
 def read(files: Iterable[Path]) -> list[Example]:
@@ -107,7 +111,7 @@ def _turns(call: LabelledCall) -> Iterator[Example]:
     where: dict[str, str] = {}
     talk_ms = 0.0
     for number, turn in enumerate(call.turns):
-        other = Speaker.CUSTOMER if turn.speaker is Speaker.AGENT else Speaker.AGENT
+        other = _other(turn.speaker)
         yield Example(
             turn.text,
             last.get(other, ""),
@@ -116,6 +120,8 @@ def _turns(call: LabelledCall) -> Iterator[Example]:
             whole=True,
             standing=standing(where, number),
             talk_ms=round(talk_ms),
+            turns=tuple((one.speaker, one.text) for one in call.turns[max(0, number - BACK) : number]),
+            reply=next((one.text for one in call.turns[number + 1 : number + 2] if one.speaker is other), ""),
         )
         last[turn.speaker] = turn.text
         talk_ms += len(turn.text) * _CHARACTERS_MS
@@ -151,10 +157,10 @@ class Material:
             Rules.load(sorted(common)),
         )
 
-    def classifier(self, further: Sequence[Example] = ()) -> Classifier:
-        """Train on the examples and on further ones, and calibrate."""
+    def classifier(self, further: Sequence[Example] = (), encoder: Encoder | None = None) -> Classifier:
+        """Train on the examples and on further ones, and calibrate; an encoder is taken as it is."""
         made = train([*self.examples, *further], self.concepts, self.rules)
-        return calibrated(made, self.held, self.rules)
+        return calibrated(replace(made, encoder=encoder), self.held, self.rules)
 
 
 def misheard(examples: Sequence[Example], spoil: Callable[[str, float], str]) -> list[Example]:
@@ -180,12 +186,15 @@ def digest(examples: Iterable[Example]) -> str:
 
 def around(example: Example, rules: Rules | None) -> Around:
     """Return what is around an example, as the judge of a call would see it."""
+    turns = example.turns or (((_other(example.speaker), example.before),) if example.before else ())
     if rules is None:
-        return Around(example.before, standing=example.standing)
-    context = Context(example.before, example.talk_ms)
-    return Around(
-        example.before, believed(rules.matcher.hits(example.text, example.speaker, context)), example.standing
-    )
+        return Around(example.before, standing=example.standing, turns=turns)
+    hits = rules.matcher.hits(example.text, example.speaker, Context(example.before, example.talk_ms))
+    return Around(example.before, believed(hits), example.standing, turns)
+
+
+def _other(speaker: Speaker) -> Speaker:
+    return Speaker.CUSTOMER if speaker is Speaker.AGENT else Speaker.AGENT
 
 
 def train(
@@ -271,40 +280,58 @@ def _fit(
 def calibrated(classifier: Classifier, held: Sequence[Example], rules: Rules | None = None) -> Classifier:
     """Bring probabilities to what came true on examples that nothing was learned from (Platt 1999).
 
-    One slope for all nodes and a shift for each, held near zero where examples are few.
+    One slope for all nodes, one for what the encoder adds, and a shift for each node, held near zero where examples
+    are few.
     """
     if not held:
         return classifier
-    scores = np.stack([classifier.scores(one.text, one.speaker, around(one, rules)) for one in held])
+    seen = [(one.text, one.speaker, around(one, rules)) for one in held]
+    words = np.stack([classifier.words(*one) for one in seen])
     came = np.array([[node in one.nodes for node in classifier.nodes] for one in held], dtype=np.float64)
     if AGENT_SPEAKS in classifier.nodes:
         came[:, classifier.nodes.index(AGENT_SPEAKS)] = [one.speaker is Speaker.AGENT for one in held]
-    told = np.array([[_may(node, one.speaker) for node in classifier.nodes] for one in held], dtype=np.float64)
-    slope, shift = 1.0, np.zeros(len(classifier.nodes))
-
-    def error(slope: float, shift: NDArray[np.float64]) -> NDArray[np.float64]:
-        sure: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(slope * scores + shift, -30, 30)))
-        return (sure - came) * told
-
-    # Both derivatives of the likelihood only rise: halving finds where they are nought, wherever it begins.
-    for _ in range(_ROUNDS):
-        low, high = _SLOPES
-        for _ in range(_HALVINGS):
-            slope = (low + high) / 2
-            low, high = (low, slope) if (error(slope, shift) * scores).sum() > 0 else (slope, high)
-        least, most = np.full_like(shift, -_SHIFT), np.full_like(shift, _SHIFT)
-        for _ in range(_HALVINGS):
-            shift = (least + most) / 2
-            above = error(slope, shift).sum(axis=0) + _NEAR * shift > 0
-            least, most = np.where(above, least, shift), np.where(above, shift, most)
+    told = np.array([[may(node, one.speaker) for node in classifier.nodes] for one in held], dtype=np.float64)
+    order = np.stack([classifier.order(*one) for one in seen])
+    slope, trust, shift = _fitted(words, order, came, told)
     return replace(
         classifier,
         scale=(classifier.scale * slope).astype(np.float32),
         bias=(classifier.bias * slope + shift).astype(np.float32),
+        trust=trust,
     )
 
 
-def _may(name: str, speaker: Speaker) -> bool:
+def _fitted(
+    words: NDArray[np.float32], order: NDArray[np.float32], came: NDArray[np.float64], told: NDArray[np.float64]
+) -> tuple[float, float, NDArray[np.float64]]:
+    """Return the likeliest slope for either kind of scores and shift for each node; all are of shape (rows, nodes)."""
+    slope, trust, shift = 1.0, 0.0, np.zeros(words.shape[1])
+
+    def error() -> NDArray[np.float64]:
+        scores = slope * words + trust * order + shift
+        sure: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(scores, -30, 30)))
+        return (sure - came) * told
+
+    # All derivatives of the likelihood only rise: halving finds where they are nought, wherever it begins.
+    for _ in range(_ROUNDS):
+        low, high = _SLOPES
+        for _ in range(_HALVINGS):
+            slope = (low + high) / 2
+            low, high = (low, slope) if (error() * words).sum() > 0 else (slope, high)
+        if order.any():
+            low, high = 0.0, _SLOPES[1]
+            for _ in range(_HALVINGS):
+                trust = (low + high) / 2
+                low, high = (low, trust) if (error() * order).sum() > 0 else (trust, high)
+        least, most = np.full_like(shift, -_SHIFT), np.full_like(shift, _SHIFT)
+        for _ in range(_HALVINGS):
+            shift = (least + most) / 2
+            above = error().sum(axis=0) + _NEAR * shift > 0
+            least, most = np.where(above, least, shift), np.where(above, shift, most)
+    return slope, trust, shift
+
+
+def may(name: str, speaker: Speaker) -> bool:
     """Say whether this party may raise the node."""
     return name not in CATALOGUE or CATALOGUE[name].speaker in (None, speaker)
 
