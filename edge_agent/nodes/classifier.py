@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_agent.errors import DictionaryError
+from edge_agent.nodes.catalogue import SIGNALS
 from edge_agent.nodes.concepts import Concepts
 from edge_agent.nodes.encoder import Encoder
 from edge_agent.nodes.features import Around, counted, of_words
@@ -39,13 +40,13 @@ if TYPE_CHECKING:
     from edge_agent.nodes.features import Counted
 
 FORMAT = 4
-SURE = 0.25
+SURE = 0.3
 """Probability from which a node is raised, and below which a rule of the common set is overruled."""
-SURE_OF_SIGNAL = {"refuse": 0.15, "wait": 0.15, "decide": 0.12}
-"""The same for what a turn does, where it was taught few examples of that; else as for nodes."""
+SURE_OF_SIGNAL = dict.fromkeys(SIGNALS, 0.25) | {"refuse": 0.15, "wait": 0.15, "decide": 0.12}
+"""The same for what a turn does; lower where it was taught few examples of that."""
 SURE_OF_SPEAKER = 0.8
 """Probability from which the words tell who speaks, on a channel that carries both parties."""
-STAY = 0.16
+STAY = 0.19
 """Probability above which what it raised stays raised while the turn goes on."""
 AGENT = 0.5
 """Value of the feature that the agent speaks."""
