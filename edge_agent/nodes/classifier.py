@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from edge_agent.nodes.features import Counted
 
 FORMAT = 4
-SURE = 0.3
+SURE, SURE_OF_RULE = 0.3, 0.25
 """Probability from which a node is raised, and below which a rule of the common set is overruled."""
 SURE_OF_SIGNAL = dict.fromkeys(SIGNALS, 0.25) | {"refuse": 0.15, "wait": 0.15, "decide": 0.12}
 """The same for what a turn does; lower where it was taught few examples of that."""

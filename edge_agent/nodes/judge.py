@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.nodes.cases import TIMING, Cases, Evidence
 from edge_agent.nodes.catalogue import CATALOGUE
-from edge_agent.nodes.classifier import STAY, SURE, SURE_OF_SIGNAL
+from edge_agent.nodes.classifier import STAY, SURE, SURE_OF_RULE, SURE_OF_SIGNAL
 from edge_agent.nodes.encoder import BACK
 from edge_agent.nodes.features import Around, standing
 from edge_agent.nodes.features import believed as common_of
@@ -168,7 +168,7 @@ class CallJudge:
         where = standing(self._cases.standing() if self._cases else {}, turn.number)
         around = Around(context.before, common_of(hits), where, tuple(self._turns))
         believed = self._classifier.probabilities(window, turn.speaker, around)
-        kept = [hit for hit in hits if not hit.common or self._holds(turn, hit.raises, believed)]
+        kept = [hit for hit in hits if not hit.common or self._holds(turn, hit.raises, believed, SURE_OF_RULE)]
         raised = {hit.raises for hit in kept}
         kept += self._moves(turn, window, believed, raised)
         for node, (probability, quote) in believed.items():
@@ -188,14 +188,14 @@ class CallJudge:
         return [replace(hit, alternative=self._lost(hit, kept, believed)) for hit in kept]
 
     @staticmethod
-    def _holds(turn: Turn, name: str, believed: Mapping[str, tuple[float, str]]) -> bool:
+    def _holds(turn: Turn, name: str, believed: Mapping[str, tuple[float, str]], sure: float = SURE) -> bool:
         """Say whether the classifier believes in a node or signal, or knows none of that name.
 
         What was raised earlier in the turn stays at a lower probability, lest every word tips it over.
         """
         if name not in believed:
             return True
-        least = STAY if name in turn.raised else SURE_OF_SIGNAL.get(name, SURE)
+        least = STAY if name in turn.raised else SURE_OF_SIGNAL.get(name, sure)
         return believed[name][0] >= least
 
     def _moves(
