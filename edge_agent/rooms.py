@@ -145,7 +145,12 @@ def classifier_file(config: Config) -> Path | None:
         return None
     if name:
         return Path(name)
-    return own if (own := own_classifier()).exists() else paths.shipped() / "models" / "zh-nodes" / "classifier.npz"
+    return own if (own := own_classifier()).exists() else shipped_classifier()
+
+
+def shipped_classifier() -> Path:
+    """Return the file of the classifier that is part of the product."""
+    return paths.shipped() / "models" / "zh-nodes" / "classifier.npz"
 
 
 def own_classifier() -> Path:

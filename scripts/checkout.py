@@ -12,7 +12,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 PYTHON = TOP / ".venv" / "bin" / "python"
-NEEDED = ("ctranslate2", "numpy", "pypinyin", "re2", "typer")
+NEEDED = ("av", "ctranslate2", "faster_whisper", "numpy", "pypinyin", "re2", "typer")
 
 sys.path.insert(1, str(TOP))
 if any(find_spec(name) is None for name in NEEDED):

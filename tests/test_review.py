@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from edge_agent import archive, event
 from edge_agent.errors import DictionaryError
 from edge_agent.judging import MUTED, Judging, Knowledge
 from edge_agent.nodes import Limits, Rules, training
+from edge_agent.nodes.classifier import encoder_in
 from edge_agent.nodes.customers import conclude
 from edge_agent.store import Store, Verdict, Word, muted, salvage, source
 from edge_agent.terms import Dictionary
@@ -21,8 +23,6 @@ from edge_agent.types import Call, Finding, OpenCase, PastCall, Speaker, Step, T
 from tests.conftest import TOP
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import Cli
 
 BEGAN = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -323,7 +323,13 @@ def test_reviews_are_learned_from_and_the_classifier_is_put_in_force(cli: Cli, s
     (told,) = cli.lines("nodes", "retrain", "--json", "-c", config)
     assert (told["examples"], told["reviewed"], told["right_after"]) == (83, 1, 1)
     cli.run("nodes", "use", told["file"], "-c", config)
-    assert (cli.state / "classifier.npz").exists()
+    own = cli.state / "classifier.npz"
+    assert own.exists()
+    assert encoder_in(own) is not None
+    own.write_bytes(b"damaged")
+    (told,) = cli.lines("nodes", "retrain", "--json", "-c", config)
+    assert (told["right_before"], told["right_after"]) == (None, 1)
+    assert encoder_in(Path(told["file"])) is not None
     cli.run("nodes", "use", "shipped", "-c", config)
     assert not (cli.state / "classifier.npz").exists()
 

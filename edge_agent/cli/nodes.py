@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,7 +106,9 @@ def retrain(
 ) -> None:
     """Train the classifier on the examples and on what reviewers said; what is in force stays until `nodes use`."""
     from edge_agent import paths, rooms
+    from edge_agent.errors import DictionaryError
     from edge_agent.nodes import Classifier, training
+    from edge_agent.nodes.classifier import encoder_in
     from edge_agent.terms.noise import Noise
 
     given = out.settings(config)
@@ -123,9 +126,12 @@ def retrain(
         print(f"{len(examples)} examples, {len(reviewed)} of them from {len(verdicts)} reviews; this takes minutes")
     spoil = Noise(training.NOISE_SEED).spoil
     old = rooms.classifier_file(given)
-    before = Classifier.load(old) if old and old.exists() else None
+    before = None
+    with suppress(DictionaryError):  # damaged, of another version: that is what training anew mends
+        before = Classifier.load(old) if old and old.exists() else None
     more = [*further, *training.misheard(material.examples, spoil)]
-    classifier = material.classifier(more, before.encoder if before else None)
+    encoder = before.encoder if before else encoder_in(rooms.shipped_classifier())
+    classifier = material.classifier(more, encoder)
     path = output or paths.under_state("candidates") / "classifier.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     classifier.save(path, training.digest(examples))

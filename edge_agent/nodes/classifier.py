@@ -64,7 +64,7 @@ class Classifier:
 
     `keys` holds the features in ascending order, `rarity` their inverse document frequency, `weights` is of shape
     (features + 1, nodes): the last row is for the speaker being the agent. `bias` is of shape (nodes,). `trust` is what
-    the scores of the `encoder`, if there is one, are multiplied by before they are added.
+    the scores of the `encoder`, if there is one, are multiplied by before they are added: half, until it is calibrated.
     """
 
     nodes: tuple[str, ...]
@@ -76,7 +76,7 @@ class Classifier:
     version: str
     concepts: Concepts = field(default_factory=Concepts)
     encoder: Encoder | None = None
-    trust: float = 1.0
+    trust: float = 0.5
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -207,6 +207,15 @@ class Classifier:
             return [whole] * len(self.nodes)
         scores = np.stack([self._scores(of_words(sentence, self.concepts)) for sentence in sentences])
         return [sentences[row] if want else whole for row, want in zip(scores.argmax(axis=0), wanted, strict=True)]
+
+
+def encoder_in(path: Path) -> Encoder | None:
+    """Return the encoder of a classifier file, of whatever version that is; None if there is none that can be used."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Encoder(file["encoder"].tobytes()) if "encoder" in file else None
+    except _UNREADABLE:
+        return None
 
 
 def _pieces(text: str) -> list[str]:
