@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from edge_agent import __version__, paths, rooms
+from edge_agent import __version__, heap, paths, rooms
 from edge_agent.config import SourceKind
 from edge_agent.control import Control
 from edge_agent.errors import ControlError, EdgeError, UplinkError
@@ -42,6 +42,7 @@ _LAST_TRIES_S = 20.0
 _LATENCIES = 1000
 _PRUNE_EVERY_S = 3600.0
 _MUTE_EVERY_S = 30.0
+_GIVE_BACK_EVERY_S = 60.0
 _PAUSES = "paused.json"
 
 
@@ -56,13 +57,14 @@ class Appliance:
     """
 
     def __init__(self, config: Config, *, observe: Callable[[Outcome], None] | None = None) -> None:
+        heap.share()
         self._config = config
         self._observe = observe or (lambda outcome: None)
         self._started_at = datetime.now(UTC)
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._utterances = 0
         self._give_up_at = math.inf
-        self._pruned_at = time.monotonic()
+        self._pruned_at = self._gave_back_at = time.monotonic()
         self._reloading = threading.Lock()
         self._swapping = threading.Lock()
         self.failed = threading.Event()
@@ -308,8 +310,15 @@ class Appliance:
         if isinstance(item, Closed):
             for intake in self._intakes:
                 intake.settled(item.call, item.reason, item.error)
+            self._give_back()
         if outcome.events and isinstance(item, Spoken):
             self._latencies.append(time.monotonic() - item.heard_at)
+
+    def _give_back(self) -> None:
+        """Give back what the calls that are over had in memory: when none runs, and else every now and then."""
+        if self._corridor.idle or time.monotonic() - self._gave_back_at > _GIVE_BACK_EVERY_S:
+            heap.give_back()
+            self._gave_back_at = time.monotonic()
 
     def _prune(self) -> None:
         self._pruned_at = time.monotonic()

@@ -249,6 +249,11 @@ class Corridor:
         return self._door.waiting
 
     @property
+    def idle(self) -> bool:
+        """Whether no call is between its beginning and its end, and nothing waits."""
+        return not self._conversations and not self._door.waiting
+
+    @property
     def calls(self) -> tuple[Call, ...]:
         """The calls that run, those first whose beginning was judged already."""
         with self._lock:

@@ -19,3 +19,5 @@ if any(find_spec(name) is None for name in NEEDED):
     if sys.prefix == str(TOP / ".venv") or not PYTHON.exists():
         sys.exit("Error: the appliance isn't installed\nTry: scripts/setup-env scripts/constraints.txt")
     os.execv(PYTHON, [str(PYTHON), *sys.argv])
+
+import edge_agent  # noqa: E402, F401 - it says how numpy shall work, before anything imports that

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 TOP = Path(__file__).resolve().parent.parent
 CALLS = [TOP / "edge_agent/data/demo.opus", *sorted((TOP / "tests/data/calls").glob("*.opus"))]
 CHUNK = SAMPLE_RATE_HZ // 50
+RECORDED = SAMPLE_RATE_HZ // 10
+"""A recording comes in larger pieces than a live call, from `edge_agent.rooms` too."""
 CONTEXTS = (10, 6)
 """Seconds of context at which models of real geometry are measured, for utterances of five seconds."""
 FIRST = 3.0
@@ -71,13 +73,14 @@ class Phone:
     def __iter__(self) -> Iterator[Chunk]:
         audio = talk()
         began = time.monotonic() + 0.05 * (self._first % 17)
-        for start in range(0, self._length, CHUNK):
+        size = CHUNK if self._speed else RECORDED
+        for start in range(0, self._length, size):
             if self._speed:
-                self._stop.wait(began + (start + CHUNK) / SAMPLE_RATE_HZ / self._speed - time.monotonic())
+                self._stop.wait(began + (start + size) / SAMPLE_RATE_HZ / self._speed - time.monotonic())
             if self._stop.is_set():
                 return
-            at = (self._first + start) % (len(audio) - CHUNK)
-            yield Chunk(start, audio[None, at : at + CHUNK])
+            at = (self._first + start) % (len(audio) - size)
+            yield Chunk(start, audio[None, at : at + size])
 
     def close(self) -> None:
         self._stop.set()

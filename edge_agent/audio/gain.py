@@ -52,7 +52,7 @@ class _Channel:
     def feed(self, row: Samples) -> Samples | None:
         """Return the levelled row, or None to leave it as it is."""
         seconds = len(row) / SAMPLE_RATE_HZ
-        mean = float(row.mean())
+        mean = float(row.sum()) / len(row)
         self._offset += (mean - self._offset) * min(1.0, seconds / _OFFSET_S)
         before, taken = self._taken, self._offset if abs(self._offset) > _LEAST_OFFSET else 0.0
         self._taken = taken
@@ -71,7 +71,7 @@ class _Channel:
 
     def _follow(self, row: Samples, seconds: float) -> None:
         """Learn the levels of noise and of speech, and move the gain."""
-        power = float(np.mean(np.square(row)))
+        power = float(row @ row) / len(row)
         dbfs = 10 * float(np.log10(power)) if power > 1e-12 else _SILENT_DBFS
         if self._noise_dbfs is None or dbfs < self._noise_dbfs:
             self._noise_dbfs = dbfs

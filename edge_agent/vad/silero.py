@@ -103,10 +103,8 @@ class Silero:
         if not count:
             return np.zeros(0, np.float32)
         self._context = audio[count * WINDOW : count * WINDOW + CONTEXT]
-        windows = np.lib.stride_tricks.sliding_window_view(audio, CONTEXT + WINDOW)[: count * WINDOW : WINDOW]
-        probabilities, self._h, self._c = self._session.run(
-            None, {"input": np.ascontiguousarray(windows), "h": self._h, "c": self._c}
-        )
+        windows = np.stack([audio[at : at + CONTEXT + WINDOW] for at in range(0, count * WINDOW, WINDOW)])
+        probabilities, self._h, self._c = self._session.run(None, {"input": windows, "h": self._h, "c": self._c})
         return np.asarray(probabilities, np.float32)
 
     def finish(self) -> Samples:
