@@ -59,13 +59,16 @@ def talk() -> NDArray[np.float32]:
 class Phone:
     """A live `Source` of one channel: plays `seconds` of talk from a place of its own, `speed` times as fast as life.
 
-    Without a `speed` it isn't live but delivers as fast as it is taken.
+    Without a `speed` it isn't live but delivers as fast as it is taken. `size` counts the samples of a chunk.
     """
 
-    def __init__(self, number: int, seconds: float, speed: float | None = 1.0, *, name: str = "") -> None:
+    def __init__(
+        self, number: int, seconds: float, speed: float | None = 1.0, *, name: str = "", size: int = CHUNK
+    ) -> None:
         self.call = Call(name or f"phone-{number}", "bench", datetime.now(UTC), (Speaker.UNKNOWN,))
         self.live = speed is not None
         self._speed = speed
+        self._size = size
         self._length = int(seconds * SAMPLE_RATE_HZ)
         self._first = number * 7_919 * CHUNK // 10
         self._stop = threading.Event()
@@ -73,7 +76,7 @@ class Phone:
     def __iter__(self) -> Iterator[Chunk]:
         audio = talk()
         began = time.monotonic() + 0.05 * (self._first % 17)
-        size = CHUNK if self._speed else RECORDED
+        size = self._size
         for start in range(0, self._length, size):
             if self._speed:
                 self._stop.wait(began + (start + size) / SAMPLE_RATE_HZ / self._speed - time.monotonic())
