@@ -278,6 +278,8 @@ class Appliance:
             self._corridor.knowledge.prepare()
             for outcome in self._corridor.outcomes():
                 self._keep(outcome)
+                if self._corridor.idle or time.monotonic() - self._gave_back_at > _GIVE_BACK_EVERY_S:
+                    self._give_back()
                 self._observe(outcome)
                 if time.monotonic() - self._muted_at > _MUTE_EVERY_S:
                     self._mute()
@@ -310,15 +312,13 @@ class Appliance:
         if isinstance(item, Closed):
             for intake in self._intakes:
                 intake.settled(item.call, item.reason, item.error)
-            self._give_back()
         if outcome.events and isinstance(item, Spoken):
             self._latencies.append(time.monotonic() - item.heard_at)
 
     def _give_back(self) -> None:
-        """Give back what the calls that are over had in memory: when none runs, and else every now and then."""
-        if self._corridor.idle or time.monotonic() - self._gave_back_at > _GIVE_BACK_EVERY_S:
-            heap.give_back()
-            self._gave_back_at = time.monotonic()
+        """Give the system the memory that the calls have left."""
+        self._gave_back_at = time.monotonic()
+        heap.give_back()
 
     def _prune(self) -> None:
         self._pruned_at = time.monotonic()

@@ -11,7 +11,6 @@ import ctypes
 from functools import cache
 from typing import Any
 
-HEAPS = 1
 _M_ARENA_MAX = -8
 
 
@@ -23,12 +22,12 @@ def _library() -> Any:
 
 
 def share() -> None:
-    """Let the threads that are yet to begin share few heaps."""
+    """Let the threads that are yet to begin share the first heap, which alone can be given back whole."""
     if library := _library():
-        library.mallopt(_M_ARENA_MAX, HEAPS)
+        library.mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
-    """Give the system what lies free in all heaps."""
+    """Give the system what lies free; some milliseconds, in which nothing else is allocated."""
     if library := _library():
         library.malloc_trim(ctypes.c_size_t(0))

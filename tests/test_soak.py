@@ -62,7 +62,8 @@ def test_the_page_takes_in_a_soak_and_keeps_the_rest(tmp_path: Path) -> None:
     assert (done.returncode, page.read_text(encoding="utf-8")) == (1, before)
     assert done.stderr.startswith(f"Error: {report} doesn't hold what a soak found")
     report.write_text(
-        '{"audio_minutes": 7, "channels": 3, "speed": 4.25, "lost": 0, "utterances": 1234, "threads_left": 0,'
+        '{"machine": "two cores of sand",'
+        '"audio_minutes": 7, "channels": 3, "speed": 4.25, "lost": 0, "utterances": 1234, "threads_left": 0,'
         '"files_left": 0, "memory_mb": 321.5, "slope_mb_an_hour": 0.25, "slope_mb_an_hour_of_the_run": 1.0625}',
         encoding="utf-8",
     )
@@ -71,3 +72,4 @@ def test_the_page_takes_in_a_soak_and_keeps_the_rest(tmp_path: Path) -> None:
     assert written.partition("## Soak")[0] == before.partition("## Soak")[0]
     assert "| 7 min of audio on each of 3 channels; to reach: ≥ 5 |" in written
     assert "| of 1,234 |" in written
+    assert "Machine: two cores of sand\n" in written.partition("## Soak")[2]

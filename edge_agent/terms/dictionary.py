@@ -21,7 +21,7 @@ from edge_agent.terms.forms import LETTERED, Forms
 from edge_agent.terms.likeness import near_table
 from edge_agent.terms.normalise import Normalised, has_filler, normalise
 from edge_agent.terms.pack import Entry, Pack
-from edge_agent.terms.sound import Correction, Sounds
+from edge_agent.terms.sound import Correction, Sounds, singles
 from edge_agent.terms.spellings import Spellings
 from edge_agent.types import Reading, TermHit
 
@@ -157,6 +157,7 @@ class Dictionary:
     def prepare(self) -> None:
         """Make the tables of sounds now that the first doubtful hearing would wait for, and load the segmenter."""
         near_table()
+        singles()
         self.segmenter()
 
     def recognise(self, heard: str, readings: Sequence[Reading] = (), *, correct: bool = True) -> Recognition:

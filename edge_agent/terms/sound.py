@@ -189,7 +189,7 @@ class Sounds:
         equal = same.sum(axis=1)
         # What a term could explain at best: every character by itself, which no cut into words can exceed.
         spans = lengths + (outs >= 0)
-        costs = np.cumsum(np.concatenate([[0.0], _singles()[np.minimum(codes, 0xFFFF)]]))
+        costs = np.cumsum(np.concatenate([[0.0], singles()[np.minimum(codes, 0xFFFF)]]))
         left = rows - (places == 0)
         right = rows + spans + (places == sizes - 1)
         most = costs[right] - costs[np.maximum(left, 0)]
@@ -320,7 +320,7 @@ def _plain(heard: str) -> bool:
 
 
 @cache
-def _singles() -> NDArray[np.float64]:
+def singles() -> NDArray[np.float64]:
     """Return what each character of the first plane costs alone."""
     costs = np.full(1 << 16, words.UNKNOWN)
     for word, cost in words.costs().items():
